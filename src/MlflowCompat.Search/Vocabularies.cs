@@ -1,0 +1,75 @@
+namespace MlflowCompat.Search;
+
+/// <summary>The vocabularies of the searches that the server offers (contract: search §2, §3).</summary>
+public static class Vocabularies
+{
+    /// <summary>
+    /// runs/search (contract: search §2). The spellings <c>run name</c>, <c>Run name</c> and <c>Run Name</c> read the
+    /// tag mlflow.runName, whereas <c>run_name</c> is the attribute.
+    /// </summary>
+    public static Vocabulary Runs { get; } = new(
+    [
+        new(
+            EntityKind.Attribute,
+            ["attributes", "attribute", "attr", "run"],
+            [
+                new("run_id", KeyType.Text, Comparators.Text | Comparators.Lists) { Orderable = true },
+                new("run_name", KeyType.Text, Comparators.Text) { Orderable = true },
+                new("run name", KeyType.Text, Comparators.Text)
+                {
+                    Aliases = ["Run name", "Run Name"],
+                    StandsFor = (EntityKind.Tag, "mlflow.runName"),
+                },
+                new("status", KeyType.Text, Comparators.Text) { Orderable = true },
+                new("user_id", KeyType.Text, Comparators.Text) { Orderable = true },
+                new("artifact_uri", KeyType.Text, Comparators.Text) { Orderable = true },
+                new("start_time", KeyType.Number, Comparators.Number)
+                {
+                    Aliases = ["created", "Created"],
+                    Orderable = true,
+                },
+                new("end_time", KeyType.Number, Comparators.Number) { Orderable = true },
+            ]),
+        new(
+            EntityKind.Metric,
+            ["metrics", "metric"],
+            [KeyRule.AnyKey(KeyType.Number, Comparators.Number, orderable: true)]),
+        new(
+            EntityKind.Param,
+            ["params", "param", "parameters", "parameter"],
+            [KeyRule.AnyKey(KeyType.Text, Comparators.Text, orderable: true)]),
+        new(
+            EntityKind.Tag,
+            ["tags", "tag"],
+            [KeyRule.AnyKey(KeyType.Text, Comparators.Text, orderable: true)]),
+        new(
+            EntityKind.Dataset,
+            ["datasets", "dataset"],
+            [
+                new("name", KeyType.Text, Comparators.Text | Comparators.Lists),
+                new("digest", KeyType.Text, Comparators.Text | Comparators.Lists),
+                new("context", KeyType.Text, Comparators.Text | Comparators.Lists),
+            ]),
+    ]);
+
+    /// <summary>experiments/search (contract: search §3).</summary>
+    public static Vocabulary Experiments { get; } = new(
+    [
+        new(
+            EntityKind.Attribute,
+            ["attribute"],
+            [
+                new("name", KeyType.Text, Comparators.Text) { Orderable = true },
+                new("creation_time", KeyType.Number, Comparators.Number) { Orderable = true },
+                new("last_update_time", KeyType.Number, Comparators.Number) { Orderable = true },
+                new("experiment_id", KeyType.Number, Comparators.None) { Orderable = true },
+            ]),
+        new(
+            EntityKind.Tag,
+            ["tags", "tag"],
+            [KeyRule.AnyKey(KeyType.Text, Comparators.Text, orderable: false)]),
+    ])
+    {
+        IgnoresRepeatedOrderKeys = true,
+    };
+}
