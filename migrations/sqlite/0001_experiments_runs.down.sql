@@ -1,0 +1,4 @@
+-- Takes back 0001.
+
+DROP TABLE runs;
+DROP TABLE experiments;
