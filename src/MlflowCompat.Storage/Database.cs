@@ -1,0 +1,59 @@
+namespace MlflowCompat.Storage;
+
+/// <summary>The databases that hold tracking data.</summary>
+public enum DatabaseKind
+{
+    /// <summary>PostgreSQL 14 or later.</summary>
+    PostgreSql,
+
+    /// <summary>SQLite, the embedded default.</summary>
+    Sqlite,
+}
+
+/// <summary>
+/// One database with the tables of one workspace. Stores get it through the request, ask it for statements in its own dialect,
+/// and run them in sessions. It holds no state of its own besides its connections, so several may live side by side.
+/// </summary>
+public abstract class Database : IAsyncDisposable
+{
+    private protected Database(DatabaseKind kind) => Kind = kind;
+
+    /// <summary>Which dialect statements have to be written in.</summary>
+    public DatabaseKind Kind { get; }
+
+    /// <summary>Where the database is, for people: never with a password.</summary>
+    public abstract string Description { get; }
+
+    /// <summary>A statement that both databases understand, with positional parameters <c>$1</c>, <c>$2</c> …</summary>
+    public Statement Statement(string sql) => new(Kind, sql);
+
+    /// <summary>A statement that has to be said differently to each database.</summary>
+    public Statement Statement(string postgreSql, string sqlite) => new(Kind, Choose(postgreSql, sqlite));
+
+    /// <summary>The text for this database: a fragment of SQL where only that differs.</summary>
+    public string Choose(string postgreSql, string sqlite) => Kind == DatabaseKind.PostgreSql ? postgreSql : sqlite;
+
+    /// <summary>Opens a session for reading; what it reads in several statements is one snapshot on SQLite only.</summary>
+    /// <exception cref="System.Data.Common.DbException">The database cannot be reached; see <see cref="DatabaseFaults"/>.</exception>
+    public abstract ValueTask<DatabaseSession> OpenAsync(CancellationToken cancellationToken);
+
+    /// <summary>
+    /// Runs <paramref name="work"/> in a transaction and commits it. When <paramref name="work"/> throws, nothing is written. It is run
+    /// again when the database gave the transaction up in favour of another one, so it must not change anything outside the database.
+    /// Once the commit has begun it is not cancelled any more.
+    /// </summary>
+    public abstract Task<T> WriteAsync<T>(Func<DatabaseSession, CancellationToken, Task<T>> work, CancellationToken cancellationToken);
+
+    /// <inheritdoc cref="WriteAsync{T}"/>
+    public Task WriteAsync(Func<DatabaseSession, CancellationToken, Task> work, CancellationToken cancellationToken) =>
+        WriteAsync(
+            async (session, token) =>
+            {
+                await work(session, token).ConfigureAwait(false);
+                return true;
+            },
+            cancellationToken);
+
+    /// <summary>Closes all connections.</summary>
+    public abstract ValueTask DisposeAsync();
+}

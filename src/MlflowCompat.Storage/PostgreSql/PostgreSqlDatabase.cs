@@ -1,0 +1,126 @@
+using System.Data.Common;
+using Npgsql;
+
+namespace MlflowCompat.Storage.PostgreSql;
+
+/// <summary>Tracking data in PostgreSQL, over Npgsql's connection pool.</summary>
+public sealed class PostgreSqlDatabase : Database
+{
+    /// <summary>How often a transaction is run that the server keeps giving up in favour of others.</summary>
+    private const int MaxAttempts = 5;
+
+    private readonly NpgsqlDataSource dataSource;
+
+    /// <summary>Prepares the pool; connects only when the first session is opened.</summary>
+    /// <param name="connectionString">Npgsql's form; see <see cref="BackendStoreUri"/> for the pool's defaults.</param>
+    public PostgreSqlDatabase(string connectionString)
+        : base(DatabaseKind.PostgreSql)
+    {
+        var settings = new NpgsqlConnectionStringBuilder(connectionString)
+        {
+            // CURRENT_TIMESTAMP defaults of TIMESTAMP columns are cast in the zone of the connection (mapping section 1).
+            Timezone = "UTC",
+            // Sessions change no settings outside of transactions, so there is nothing to reset when one is given back.
+            NoResetOnClose = true,
+            MaxAutoPrepare = 200,
+            AutoPrepareMinUsages = 2,
+        };
+        settings.ApplicationName ??= "mlflow-compat";
+        Description = $"PostgreSQL {settings.Host}:{settings.Port}/{settings.Database}";
+        dataSource = NpgsqlDataSource.Create(settings);
+    }
+
+    /// <inheritdoc/>
+    public override string Description { get; }
+
+    /// <summary>The settings in force, without the password.</summary>
+    internal string ConnectionString => dataSource.ConnectionString;
+
+    /// <summary>A connection of its own for schema migration.</summary>
+    internal async Task<NpgsqlConnection> ConnectAsync(CancellationToken cancellationToken) =>
+        await dataSource.OpenConnectionAsync(cancellationToken).ConfigureAwait(false);
+
+    /// <inheritdoc/>
+    public override async ValueTask<DatabaseSession> OpenAsync(CancellationToken cancellationToken) =>
+        new Session(await dataSource.OpenConnectionAsync(cancellationToken).ConfigureAwait(false));
+
+    /// <inheritdoc/>
+    public override async Task<T> WriteAsync<T>(
+        Func<DatabaseSession, CancellationToken, Task<T>> work, CancellationToken cancellationToken)
+    {
+        for (var attempt = 1; ; attempt++)
+        {
+            try
+            {
+                return await WriteOnceAsync(work, cancellationToken).ConfigureAwait(false);
+            }
+            catch (PostgresException exception)
+                when (attempt < MaxAttempts && SqlStates.Classify(exception.SqlState) == DatabaseFault.Contention)
+            {
+                await Task.Delay(Random.Shared.Next(1, 10 * attempt), cancellationToken).ConfigureAwait(false);
+            }
+        }
+    }
+
+    private async Task<T> WriteOnceAsync<T>(Func<DatabaseSession, CancellationToken, Task<T>> work, CancellationToken cancellationToken)
+    {
+        var connection = await dataSource.OpenConnectionAsync(cancellationToken).ConfigureAwait(false);
+        await using var session = new Session(connection);
+        var transaction = await connection.BeginTransactionAsync(cancellationToken).ConfigureAwait(false);
+        await using (transaction.ConfigureAwait(false))
+        {
+            var result = await work(session, cancellationToken).ConfigureAwait(false);
+            await transaction.CommitAsync(CancellationToken.None).ConfigureAwait(false);
+            return result;
+        }
+    }
+
+    /// <inheritdoc/>
+    public override ValueTask DisposeAsync() => dataSource.DisposeAsync();
+
+    private sealed class Session(NpgsqlConnection connection) : DatabaseSession
+    {
+        public override async Task<DbDataReader> QueryAsync(Statement statement, CancellationToken cancellationToken)
+        {
+            var command = Command(statement);
+            await using (command.ConfigureAwait(false))
+                return await command.ExecuteReaderAsync(cancellationToken).ConfigureAwait(false);
+        }
+
+        public override async Task<int> ExecuteAsync(Statement statement, CancellationToken cancellationToken)
+        {
+            var command = Command(statement);
+            await using (command.ConfigureAwait(false))
+                return await command.ExecuteNonQueryAsync(cancellationToken).ConfigureAwait(false);
+        }
+
+        public override async Task ExecuteAsync(IReadOnlyList<Statement> statements, CancellationToken cancellationToken)
+        {
+            if (statements.Count == 0)
+                return;
+            var batch = new NpgsqlBatch(connection);
+            await using (batch.ConfigureAwait(false))
+            {
+                foreach (var statement in statements)
+                {
+                    var command = new NpgsqlBatchCommand(statement.Sql);
+                    foreach (var parameter in statement.Parameters)
+                        command.Parameters.Add((NpgsqlParameter)parameter);
+                    batch.BatchCommands.Add(command);
+                }
+
+                await batch.ExecuteNonQueryAsync(cancellationToken).ConfigureAwait(false);
+            }
+        }
+
+        public override ValueTask DisposeAsync() => connection.DisposeAsync();
+
+        private NpgsqlCommand Command(Statement statement)
+        {
+            var command = new NpgsqlCommand(statement.Sql, connection);
+            foreach (var parameter in statement.Parameters)
+                command.Parameters.Add((NpgsqlParameter)parameter);
+            return command;
+        }
+    }
+}
