@@ -1,0 +1,62 @@
+using MlflowCompat.Search;
+using MlflowCompat.Storage;
+
+namespace MlflowCompat.Server.Http;
+
+/// <summary>
+/// The one place where a failure becomes an answer. Messages of <see cref="MlflowException"/> and of the search languages are meant for
+/// clients; whatever else goes wrong is logged, and the client is told no details of this machine.
+/// </summary>
+public static class ErrorResponses
+{
+    /// <summary>How long a client should wait before it tries an unavailable database again, in seconds.</summary>
+    private const string RetryAfterSeconds = "1";
+
+    /// <summary>Answers the failures of everything behind it.</summary>
+    public static void UseMlflowErrors(this WebApplication app) => app.Use(async (context, next) =>
+    {
+        try
+        {
+            await next(context).ConfigureAwait(false);
+        }
+        catch (Exception exception) when (!context.Response.HasStarted)
+        {
+            await AnswerAsync(context, exception, app.Logger).ConfigureAwait(false);
+        }
+    });
+
+    private static Task AnswerAsync(HttpContext context, Exception exception, ILogger logger)
+    {
+        context.Response.Clear();
+        switch (exception)
+        {
+            case MlflowException known:
+                return context.Response.WriteErrorAsync(known.Code, known.Message);
+
+            case SearchSyntaxException syntax:
+                return context.Response.WriteErrorAsync(ErrorCode.InvalidParameterValue, syntax.Message);
+
+            case OperationCanceledException when context.RequestAborted.IsCancellationRequested:
+                return context.Response.WriteErrorAsync(ErrorCode.Cancelled, "The request was cancelled by the client.");
+
+            case BadHttpRequestException bad:
+                return context.Response.WriteErrorAsync(ErrorCode.InvalidParameterValue, $"Bad request: {bad.Message}");
+        }
+
+        var method = context.Request.Method;
+        var path = context.Request.Path.Value ?? "";
+        switch (DatabaseFaults.Classify(exception))
+        {
+            case DatabaseFault.Unavailable or DatabaseFault.Contention:
+                logger.DatabaseUnavailable(method, path, exception.Message);
+                context.Response.Headers.RetryAfter = RetryAfterSeconds;
+                return context.Response.WriteErrorAsync(
+                    ErrorCode.TemporarilyUnavailable, "The tracking database is not available at the moment; try again.");
+
+            default:
+                logger.RequestFailed(exception, method, path);
+                return context.Response.WriteErrorAsync(
+                    ErrorCode.InternalError, $"Internal error while handling {method} {path}; the server's log has the details.");
+        }
+    }
+}

@@ -1,0 +1,86 @@
+namespace MlflowCompat.Server.Http;
+
+/// <summary>
+/// Maps the endpoints of one capability. A route is named by what follows its prefix and is mapped under every prefix that it has at once,
+/// with the same handler and the same policies, so that no alias can miss a check (contract: endpoints §0).
+/// </summary>
+/// <typeparam name="TStore">What the handlers work on; made for each request.</typeparam>
+/// <param name="endpoints">Where the routes go.</param>
+public sealed class MlflowRoutes<TStore>(IEndpointRouteBuilder endpoints)
+    where TStore : notnull
+{
+    private static readonly string[] BothTwins = ["/api/2.0/mlflow/", "/ajax-api/2.0/mlflow/"];
+    private static readonly string[] AjaxOnly = ["/ajax-api/2.0/mlflow/"];
+
+    private static readonly string[] GetMethods = [HttpMethods.Get, HttpMethods.Head];
+    private static readonly string[] PostMethods = [HttpMethods.Post];
+
+    /// <summary>Maps GET (and HEAD), with the message in the query string.</summary>
+    public void Get<TRequest, TResponse>(string route, Func<TRequest, TStore, CancellationToken, Task<TResponse>> handler)
+        where TRequest : class, new() => Map(BothTwins, route, GetMethods, handler);
+
+    /// <summary>Maps POST, with the message as JSON body.</summary>
+    public void Post<TRequest, TResponse>(string route, Func<TRequest, TStore, CancellationToken, Task<TResponse>> handler)
+        where TRequest : class, new() => Map(BothTwins, route, PostMethods, handler);
+
+    /// <summary>Maps GET for the web interface only: the twin under /api is no endpoint.</summary>
+    public void AjaxGet<TRequest, TResponse>(string route, Func<TRequest, TStore, CancellationToken, Task<TResponse>> handler)
+        where TRequest : class, new() => Map(AjaxOnly, route, GetMethods, handler);
+
+    /// <summary>
+    /// Maps GET for an answer that is too large to be held in memory: the handler writes it as it is made, and it has to look like
+    /// <typeparamref name="TResponse"/>.
+    /// </summary>
+    public void GetStreamed<TRequest, TResponse>(string route, Func<TRequest, TStore, HttpResponse, CancellationToken, Task> handler)
+        where TRequest : class, new() => MapStreamed<TRequest, TResponse>(BothTwins, route, handler);
+
+    /// <summary>As <see cref="GetStreamed"/>, for the web interface only.</summary>
+    public void AjaxGetStreamed<TRequest, TResponse>(string route, Func<TRequest, TStore, HttpResponse, CancellationToken, Task> handler)
+        where TRequest : class, new() => MapStreamed<TRequest, TResponse>(AjaxOnly, route, handler);
+
+    private void Map<TRequest, TResponse>(
+        string[] prefixes, string route, string[] methods, Func<TRequest, TStore, CancellationToken, Task<TResponse>> handler)
+        where TRequest : class, new()
+    {
+        var operation = new MlflowOperation(typeof(TRequest), typeof(TResponse));
+        foreach (var prefix in prefixes)
+            endpoints.MapMethods(prefix + route, methods, Handle).WithMetadata(handler.Method, operation);
+
+        async Task Handle(HttpContext context)
+        {
+            var request = await RequestBinding.ReadAsync<TRequest>(context).ConfigureAwait(false);
+            var store = context.RequestServices.GetRequiredService<TStore>();
+            var response = await handler(request, store, context.RequestAborted).ConfigureAwait(false);
+            await context.Response.WriteMessageAsync(response, context.RequestAborted).ConfigureAwait(false);
+        }
+    }
+
+    private void MapStreamed<TRequest, TResponse>(
+        string[] prefixes, string route, Func<TRequest, TStore, HttpResponse, CancellationToken, Task> handler)
+        where TRequest : class, new()
+    {
+        var operation = new MlflowOperation(typeof(TRequest), typeof(TResponse));
+        foreach (var prefix in prefixes)
+            endpoints.MapMethods(prefix + route, GetMethods, Handle).WithMetadata(handler.Method, operation);
+
+        async Task Handle(HttpContext context)
+        {
+            var request = await RequestBinding.ReadAsync<TRequest>(context).ConfigureAwait(false);
+            var store = context.RequestServices.GetRequiredService<TStore>();
+            await handler(request, store, context.Response, context.RequestAborted).ConfigureAwait(false);
+        }
+    }
+}
+
+/// <summary>Which messages an endpoint speaks, for the description of the API.</summary>
+/// <param name="Request">Type of the request message.</param>
+/// <param name="Response">Type of the answer.</param>
+public sealed record MlflowOperation(Type Request, Type Response);
+
+/// <summary>Finds the routes of a capability.</summary>
+public static class MlflowRoutes
+{
+    /// <summary>Starts a route table whose handlers work on <typeparamref name="TStore"/>.</summary>
+    public static MlflowRoutes<TStore> MlflowRoutesFor<TStore>(this IEndpointRouteBuilder endpoints)
+        where TStore : notnull => new(endpoints);
+}

@@ -1,0 +1,219 @@
+using System.Buffers;
+using System.Globalization;
+using System.IO.Pipelines;
+using System.Text;
+using System.Text.Json;
+using System.Text.Json.Serialization.Metadata;
+using Microsoft.Extensions.Primitives;
+
+namespace MlflowCompat.Server.Http;
+
+/// <summary>
+/// Turns a request into its message, from the JSON body or from the query string, by the rules of contract: semantics §1. Handlers see
+/// messages only.
+/// </summary>
+public static class RequestBinding
+{
+    /// <summary>
+    /// The largest JSON body that is read, in bytes: the largest valid one is a log-inputs with several data sets whose profiles may have
+    /// 16 million characters each.
+    /// </summary>
+    public const int MaxBodyBytes = 128 * 1024 * 1024;
+
+    private static ReadOnlySpan<byte> ByteOrderMark => [0xEF, 0xBB, 0xBF];
+
+    /// <summary>Reads the message of a request.</summary>
+    /// <exception cref="MlflowException">INVALID_PARAMETER_VALUE: wrong content type, malformed JSON, a field of the wrong type.</exception>
+    public static async ValueTask<T> ReadAsync<T>(HttpContext context)
+        where T : class, new()
+    {
+        var request = context.Request;
+        var type = MlflowJson.TypeInfo<T>();
+        if (HttpMethods.IsGet(request.Method) || HttpMethods.IsHead(request.Method))
+        {
+            if (request.Query.Count > 0)
+                return Parse(QueryAsJson(request.Query, type), type);
+        }
+        else if (HttpMethods.IsPost(request.Method) || HttpMethods.IsPut(request.Method))
+        {
+            RequireJson(request.ContentType);
+        }
+
+        return await ReadBodyAsync(request, type, context.RequestAborted).ConfigureAwait(false);
+    }
+
+    private static async ValueTask<T> ReadBodyAsync<T>(HttpRequest request, JsonTypeInfo<T> type, CancellationToken cancellationToken)
+        where T : class, new()
+    {
+        if (request.ContentLength > MaxBodyBytes)
+            throw TooLarge();
+        var reader = request.BodyReader;
+        while (true)
+        {
+            ReadResult read;
+            try
+            {
+                read = await reader.ReadAsync(cancellationToken).ConfigureAwait(false);
+            }
+            catch (BadHttpRequestException exception)
+            {
+                throw MlflowException.InvalidParameter($"The request body could not be read: {exception.Message}");
+            }
+
+            if (read.Buffer.Length > MaxBodyBytes)
+                throw TooLarge();
+            if (!read.IsCompleted)
+            {
+                reader.AdvanceTo(read.Buffer.Start, read.Buffer.End);
+                continue;
+            }
+
+            if (read.Buffer.IsSingleSegment)
+            {
+                var message = Parse(read.Buffer.First, type);
+                reader.AdvanceTo(read.Buffer.End);
+                return message;
+            }
+
+            var length = (int)read.Buffer.Length;
+            var rented = ArrayPool<byte>.Shared.Rent(length);
+            try
+            {
+                read.Buffer.CopyTo(rented);
+                reader.AdvanceTo(read.Buffer.End);
+                return Parse(rented.AsMemory(0, length), type);
+            }
+            finally
+            {
+                ArrayPool<byte>.Shared.Return(rented);
+            }
+        }
+    }
+
+    private static T Parse<T>(ReadOnlyMemory<byte> body, JsonTypeInfo<T> type)
+        where T : class, new()
+    {
+        if (body.Span.StartsWith(ByteOrderMark))
+            body = body[ByteOrderMark.Length..];
+        var span = body.Span.TrimStart(" \t\r\n"u8);
+        if (span.IsEmpty)
+            return new T();
+        try
+        {
+            // Very old clients encode the body twice: a JSON string that holds JSON.
+            if (span[0] == '"')
+                return Parse(Encoding.UTF8.GetBytes(JsonSerializer.Deserialize(span, MlflowJson.TypeInfo<string>())!), type);
+            return JsonSerializer.Deserialize(span, type) ?? new T();
+        }
+        catch (JsonException exception)
+        {
+            throw Describe(exception, body);
+        }
+    }
+
+    /// <summary>
+    /// The query string as the JSON that a body would have been: repeated keys for lists, text for everything else, which the converters
+    /// of numbers and enums read as well. Of a scalar given twice the first one counts.
+    /// </summary>
+    private static byte[] QueryAsJson(IQueryCollection query, JsonTypeInfo type)
+    {
+        var buffer = new ArrayBufferWriter<byte>();
+        using (var writer = new Utf8JsonWriter(buffer))
+        {
+            writer.WriteStartObject();
+            foreach (var property in type.Properties)
+            {
+                if (property.Set is null || !query.TryGetValue(property.Name, out StringValues values) || values.Count == 0)
+                    continue;
+                var propertyType = Nullable.GetUnderlyingType(property.PropertyType) ?? property.PropertyType;
+                if (propertyType == typeof(List<string>))
+                {
+                    writer.WriteStartArray(property.Name);
+                    foreach (var value in values)
+                        writer.WriteStringValue(value);
+                    writer.WriteEndArray();
+                }
+                else if (propertyType == typeof(bool) && bool.TryParse(values[0], out var flag))
+                {
+                    writer.WriteBoolean(property.Name, flag);
+                }
+                else
+                {
+                    writer.WriteString(property.Name, values[0]);
+                }
+            }
+
+            writer.WriteEndObject();
+        }
+
+        return buffer.WrittenSpan.ToArray();
+    }
+
+    private static void RequireJson(string? contentType)
+    {
+        var mediaType = contentType.AsSpan();
+        var parameters = mediaType.IndexOf(';');
+        if (parameters >= 0)
+            mediaType = mediaType[..parameters].TrimEnd();
+        if (!mediaType.SequenceEqual("application/json"))
+        {
+            throw MlflowException.InvalidParameter(
+                $"Bad Request. Content-Type must be application/json, not {MlflowException.Quote(contentType ?? "")}.");
+        }
+    }
+
+    /// <summary>Says which field is at fault and shows its value, which is looked up only now that something is wrong.</summary>
+    private static MlflowException Describe(JsonException exception, ReadOnlyMemory<byte> body)
+    {
+        JsonDocument document;
+        try
+        {
+            document = JsonDocument.Parse(body, new JsonDocumentOptions { MaxDepth = MlflowJson.Options.MaxDepth });
+        }
+        catch (JsonException malformed)
+        {
+            return MlflowException.InvalidParameter(string.Create(
+                CultureInfo.InvariantCulture,
+                $"The request body is not valid JSON (line {malformed.LineNumber + 1}, byte {malformed.BytePositionInLine + 1}): {Reason(malformed)}"));
+        }
+
+        using (document)
+        {
+            var path = (exception.Path ?? "$").TrimStart('$').TrimStart('.');
+            if (path.Length == 0)
+                return MlflowException.InvalidParameter($"The request body must be a JSON object, not {document.RootElement.ValueKind}.");
+            var value = Find(document.RootElement, path);
+            return MlflowException.InvalidValue(
+                path, value?.GetRawText() ?? "", exception.InnerException is null && !exception.Message.StartsWith("The JSON value", StringComparison.Ordinal)
+                    ? exception.Message
+                    : "it is of the wrong type");
+        }
+    }
+
+    private static string Reason(JsonException malformed)
+    {
+        var text = malformed.Message;
+        var position = text.IndexOf(" LineNumber:", StringComparison.Ordinal);
+        return position < 0 ? text : text[..position];
+    }
+
+    private static JsonElement? Find(JsonElement element, string path)
+    {
+        foreach (var step in path.Split('.', '[', ']'))
+        {
+            if (step.Length == 0)
+                continue;
+            if (element.ValueKind == JsonValueKind.Array && int.TryParse(step, CultureInfo.InvariantCulture, out var index) && index < element.GetArrayLength())
+                element = element[index];
+            else if (element.ValueKind == JsonValueKind.Object && element.TryGetProperty(step, out var member))
+                element = member;
+            else
+                return null;
+        }
+
+        return element;
+    }
+
+    private static MlflowException TooLarge() =>
+        MlflowException.InvalidParameter($"The request body is larger than {MaxBodyBytes} bytes.");
+}

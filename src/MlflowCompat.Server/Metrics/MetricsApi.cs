@@ -1,0 +1,207 @@
+using System.Globalization;
+using MlflowCompat.Server.Http;
+using MlflowCompat.Server.Runs;
+using MlflowCompat.Server.Searching;
+
+namespace MlflowCompat.Server.Metrics;
+
+/// <summary>What runs log while they go on, and the history of metrics (contract: endpoints §2, §3; semantics §6, §7).</summary>
+public static class MetricsApi
+{
+    private const int MaxParamValueLength = 6000;
+    private const int MaxDatasetNameLength = 500;
+    private const int MaxDatasetDigestLength = 36;
+
+    private const int MaxBatchMetrics = 1000;
+    private const int MaxBatchParams = 100;
+    private const int MaxBatchTags = 100;
+    private const int MaxBatchTotal = 1000;
+
+    private const int MaxBulkRuns = 100;
+    private const int MaxBulkResults = 25_000;
+    private const int MaxIntervalResults = 2500;
+
+    /// <summary>Maps the endpoints.</summary>
+    public static void MapMetrics(this IEndpointRouteBuilder endpoints)
+    {
+        var logs = endpoints.MlflowRoutesFor<RunLogStore>();
+        logs.Post<LogMetric, Empty>("runs/log-metric", LogMetric);
+        logs.Post<LogParameter, Empty>("runs/log-parameter", LogParameter);
+        logs.Post<LogBatch, Empty>("runs/log-batch", LogBatch);
+
+        var history = endpoints.MlflowRoutesFor<MetricHistory>();
+        history.GetStreamed<GetMetricHistory, GetMetricHistoryResponse>("metrics/get-history", GetHistory);
+        history.AjaxGetStreamed<GetMetricHistoryBulk, GetMetricHistoryBulkResponse>("metrics/get-history-bulk", GetHistoryBulk);
+        history.GetStreamed<GetMetricHistoryBulkInterval, GetMetricHistoryBulkIntervalResponse>("metrics/get-history-bulk-interval", GetHistoryBulkInterval);
+    }
+
+    private static async Task<Empty> LogMetric(LogMetric request, RunLogStore store, CancellationToken cancellationToken)
+    {
+        var id = RunId.Of(request);
+        var metric = new BatchMetric
+        {
+            Key = request.Key,
+            Value = request.Value,
+            Timestamp = request.Timestamp,
+            Step = request.Step,
+            ModelId = request.ModelId,
+            DatasetName = request.DatasetName,
+            DatasetDigest = request.DatasetDigest,
+        };
+        // The single call knows its fields by other names than the batch.
+        var point = CheckMetric(metric, "key", "Metric name", "value", "timestamp");
+        await store.LogAsync(id, new RunLog([point], [], []), cancellationToken).ConfigureAwait(false);
+        return Empty.Value;
+    }
+
+    private static async Task<Empty> LogParameter(LogParameter request, RunLogStore store, CancellationToken cancellationToken)
+    {
+        var id = RunId.Of(request);
+        var parameter = CheckParam(store, new KeyValue { Key = request.Key, Value = request.Value }, "key", "Param key", "value");
+        await store.LogAsync(id, new RunLog([], [parameter], []), cancellationToken).ConfigureAwait(false);
+        return Empty.Value;
+    }
+
+    private static async Task<Empty> LogBatch(LogBatch request, RunLogStore store, CancellationToken cancellationToken)
+    {
+        var id = FieldRules.Required(request.RunId, "run_id");
+        var metrics = request.Metrics ?? [];
+        var parameters = request.Params ?? [];
+        var tags = request.Tags ?? [];
+        var run = RunId.ParseStrict(id);
+
+        var points = new MetricPoint[metrics.Count];
+        for (var i = 0; i < points.Length; i++)
+        {
+            var path = Path("metrics", i);
+            points[i] = CheckMetric(metrics[i], path + ".name", path + ".name", path + ".value", path + ".timestamp");
+        }
+
+        for (var i = 0; i < parameters.Count; i++)
+        {
+            var path = Path("params", i);
+            CheckParam(store, parameters[i], path + ".key", path + ".key", path + ".value");
+        }
+
+        for (var i = 0; i < tags.Count; i++)
+        {
+            var path = Path("tags", i);
+            FieldRules.Key(tags[i].Key, path + ".key", path + ".key");
+            tags[i].Value = RunTags.Value(store.Options, tags[i].Value, path + ".value");
+        }
+
+        CheckLimits(metrics.Count, parameters.Count, tags.Count);
+        CheckDuplicates(parameters);
+        await store.LogAsync(run, new RunLog(points, parameters, tags), cancellationToken).ConfigureAwait(false);
+        return Empty.Value;
+    }
+
+    private static Task GetHistory(GetMetricHistory request, MetricHistory history, HttpResponse response, CancellationToken cancellationToken)
+    {
+        var id = FieldRules.Required(string.IsNullOrEmpty(request.RunId) ? request.RunUuid : request.RunId, "run_id");
+        var key = FieldRules.Required(request.MetricKey, "metric_key");
+        var offset = PageToken.Offset(request.PageToken);
+        var maxResults = request.MaxResults > 0 ? request.MaxResults : null;
+        return history.WriteAsync(RunId.TryParse(id), key, maxResults, offset, response, cancellationToken);
+    }
+
+    private static Task GetHistoryBulk(
+        GetMetricHistoryBulk request, MetricHistory history, HttpResponse response, CancellationToken cancellationToken)
+    {
+        var ids = CheckRuns(request.RunId, "run_id");
+        var key = FieldRules.Required(request.MetricKey, "metric_key");
+        var asked = request.MaxResults ?? MaxBulkResults;
+        var maxResults = asked is < 0 or > MaxBulkResults ? MaxBulkResults : asked;
+        return history.WriteBulkAsync(ids, key, maxResults, response, cancellationToken);
+    }
+
+    private static Task GetHistoryBulkInterval(
+        GetMetricHistoryBulkInterval request, MetricHistory history, HttpResponse response, CancellationToken cancellationToken)
+    {
+        var ids = CheckRuns(request.RunIds, "run_ids");
+        var key = FieldRules.Required(request.MetricKey, "metric_key");
+        var maxResults = SearchLimits.MaxResults(request.MaxResults ?? MaxIntervalResults, MaxIntervalResults);
+        if (request.StartStep is null != request.EndStep is null)
+            throw MlflowException.InvalidParameter("'start_step' and 'end_step' must be given together or not at all.");
+        if (request.StartStep > request.EndStep)
+        {
+            throw MlflowException.InvalidValue(
+                "end_step", $"{request.EndStep}", string.Create(CultureInfo.InvariantCulture, $"it must not be below start_step {request.StartStep}."));
+        }
+
+        return history.WriteIntervalAsync(
+            ids, key, request.StartStep ?? 0, request.EndStep ?? long.MaxValue, maxResults, response, cancellationToken);
+    }
+
+    private static MetricPoint CheckMetric(BatchMetric metric, string keyPath, string keyName, string valuePath, string timestampPath)
+    {
+        var key = FieldRules.Key(metric.Key, keyPath, keyName);
+        var (value, isNan) = MetricPoint.Normalize(FieldRules.Required(metric.Value, valuePath));
+        var timestamp = FieldRules.Required(metric.Timestamp, timestampPath);
+        if (timestamp < 0)
+        {
+            throw MlflowException.InvalidValue(
+                timestampPath, timestamp.ToString(CultureInfo.InvariantCulture), "it must not be negative (milliseconds since 1970).");
+        }
+
+        return new MetricPoint(
+            key,
+            value,
+            isNan,
+            timestamp,
+            metric.Step ?? 0,
+            string.IsNullOrEmpty(metric.ModelId) ? null : ModelId.Parse(metric.ModelId),
+            string.IsNullOrEmpty(metric.DatasetName) ? null : FieldRules.MaxLength(metric.DatasetName, MaxDatasetNameLength, "dataset_name"),
+            string.IsNullOrEmpty(metric.DatasetDigest) ? null : FieldRules.MaxLength(metric.DatasetDigest, MaxDatasetDigestLength, "dataset_digest"));
+    }
+
+    private static KeyValue CheckParam(RunLogStore store, KeyValue parameter, string keyPath, string keyName, string valuePath)
+    {
+        FieldRules.Key(parameter.Key, keyPath, keyName);
+        parameter.Value = store.Options.TruncateLongValues
+            ? FieldRules.Truncate(parameter.Value ?? "", MaxParamValueLength)
+            : FieldRules.MaxLength(parameter.Value ?? "", MaxParamValueLength, valuePath);
+        return parameter;
+    }
+
+    private static void CheckLimits(int metrics, int parameters, int tags)
+    {
+        Check(metrics, MaxBatchMetrics, "metrics");
+        Check(parameters, MaxBatchParams, "params");
+        Check(tags, MaxBatchTags, "tags");
+        Check(metrics + parameters + tags, MaxBatchTotal, "metrics, params and tags together");
+
+        static void Check(int count, int limit, string what)
+        {
+            if (count > limit)
+            {
+                throw MlflowException.InvalidParameter(string.Create(
+                    CultureInfo.InvariantCulture, $"A batch logging request can contain at most {limit} {what}. Got {count}. Please split up the request and try again."));
+            }
+        }
+    }
+
+    /// <summary>A param given twice is refused, also with equal values (contract: semantics §6).</summary>
+    private static void CheckDuplicates(List<KeyValue> parameters)
+    {
+        var keys = new HashSet<string>(StringComparer.Ordinal);
+        var duplicates = parameters.Where(parameter => !keys.Add(parameter.Key!)).Select(parameter => parameter.Key).Distinct().ToList();
+        if (duplicates.Count > 0)
+            throw MlflowException.InvalidParameter($"Duplicate parameter keys have been submitted: {string.Join(", ", duplicates.Select(key => MlflowException.Quote(key!)))}. Each key may be given once in 'params'.");
+    }
+
+    private static List<Guid> CheckRuns(List<string>? ids, string parameter)
+    {
+        if (ids is null || ids.Count == 0)
+            throw FieldRules.Missing(parameter);
+        if (ids.Count > MaxBulkRuns)
+        {
+            throw MlflowException.InvalidParameter(string.Create(
+                CultureInfo.InvariantCulture, $"'{parameter}' may name at most {MaxBulkRuns} runs, not {ids.Count}."));
+        }
+
+        return [.. ids.Select(RunId.TryParse).OfType<Guid>().Distinct()];
+    }
+
+    private static string Path(string list, int index) => string.Create(CultureInfo.InvariantCulture, $"{list}[{index}]");
+}

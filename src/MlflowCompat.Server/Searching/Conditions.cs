@@ -1,0 +1,137 @@
+using System.Globalization;
+using MlflowCompat.Search;
+using MlflowCompat.Storage;
+
+namespace MlflowCompat.Server.Searching;
+
+/// <summary>
+/// Turns single clauses of a filter into conditions of SQL, the same meaning on both databases (contract: search §1, semantics §13):
+/// text compares by code point, LIKE knows no escape, a missing value meets no condition, and times compare as numbers of milliseconds
+/// whatever the column holds.
+/// </summary>
+public static class Conditions
+{
+    /// <summary>Name of the SQL function that <see cref="DefineSqliteFunctions"/> adds.</summary>
+    private const string ILikeFunction = "mlflow_ilike";
+
+    private const string Never = "1 = 0";
+
+    /// <summary>Adds to a SQLite connection what its own LIKE cannot do: ignoring the case of letters beyond ASCII.</summary>
+    public static void DefineSqliteFunctions(Microsoft.Data.Sqlite.SqliteConnection connection) =>
+        connection.CreateFunction(
+            ILikeFunction,
+            (string? text, string pattern) => text is not null && LikePattern.Matches(text, pattern, ignoreCase: true),
+            isDeterministic: true);
+
+    /// <summary>A condition on a text column or expression.</summary>
+    public static string Text(StatementBuilder sql, string column, Comparator comparator, FilterValue value)
+    {
+        var database = sql.Database;
+        if (value is TextListValue list)
+        {
+            var texts = sql.Add(list.Texts);
+            return comparator == Comparator.In
+                ? database.Choose($"{column} = ANY({texts})", $"{column} IN (SELECT value FROM json_each({texts}))")
+                : database.Choose($"{column} <> ALL({texts})", $"{column} NOT IN (SELECT value FROM json_each({texts}))");
+        }
+
+        var text = ((TextValue)value).Text;
+        switch (comparator)
+        {
+            case Comparator.Equal:
+                return $"{column} = {sql.Add(text)}";
+            case Comparator.NotEqual:
+                return $"{column} <> {sql.Add(text)}";
+            case Comparator.Like:
+                return database.Kind == DatabaseKind.PostgreSql
+                    ? $"{column} LIKE {sql.Add(text)} ESCAPE ''"
+                    : $"{column} GLOB {sql.Add(LikePattern.ToGlob(text))}";
+            case Comparator.ILike:
+                return database.Kind == DatabaseKind.PostgreSql ? $"{column} ILIKE {sql.Add(text)} ESCAPE ''"
+                    : System.Text.Ascii.IsValid(text) ? $"{column} LIKE {sql.Add(text)}"
+                    : $"{ILikeFunction}({column}, {sql.Add(text)})";
+            default:
+                throw Unexpected(comparator);
+        }
+    }
+
+    /// <summary>A condition on a column of doubles.</summary>
+    public static string Number(StatementBuilder sql, string column, Comparator comparator, FilterValue value) =>
+        $"{column} {Operator(comparator)} {sql.Add(((NumberValue)value).Value)}";
+
+    /// <summary>A condition on a member of a JSON object of tags; a tag that is not there meets none.</summary>
+    public static string Tag(StatementBuilder sql, string column, string key, Comparator comparator, FilterValue value)
+    {
+        if (sql.Database.Kind == DatabaseKind.PostgreSql)
+        {
+            // Containment is what the GIN index on the tags can answer.
+            return comparator == Comparator.Equal
+                ? $"{column} @> {sql.AddJson(Tags.ToJson(key, ((TextValue)value).Text))}"
+                : Text(sql, $"({column} ->> {sql.Add(key)})", comparator, value);
+        }
+
+        var name = sql.Add(key);
+        return $"EXISTS (SELECT 1 FROM json_each({column}) AS tag WHERE tag.key = {name} AND {Text(sql, "tag.value", comparator, value)})";
+    }
+
+    /// <summary>
+    /// A condition on a time. Its value is any number: fractions and numbers beyond int64 are compared as what they are, not rounded.
+    /// </summary>
+    /// <param name="sql">Statement under construction.</param>
+    /// <param name="column">The time column.</param>
+    /// <param name="overflowColumn">Its overflow column (mapping C-2), or null when it has none.</param>
+    /// <param name="comparator">One of the six comparisons of numbers.</param>
+    /// <param name="value">Milliseconds since 1970.</param>
+    public static string Time(StatementBuilder sql, string column, string? overflowColumn, Comparator comparator, FilterValue value)
+    {
+        var number = (NumberValue)value;
+        var always = $"{column} IS NOT NULL";
+        if (number.WholeValue is not { } milliseconds)
+        {
+            switch (comparator)
+            {
+                case Comparator.Equal:
+                    return Never;
+                case Comparator.NotEqual:
+                    return always;
+            }
+
+            // No integer equals a fraction, so > 200.5 is > 200 and < 200.5 is < 201.
+            var greater = comparator is Comparator.Greater or Comparator.GreaterOrEqual;
+            var bound = greater ? Math.Floor(number.Value) : Math.Ceiling(number.Value);
+            if (bound is not (>= long.MinValue and < long.MaxValue))
+                return bound > 0 == greater ? Never : always;
+            milliseconds = (long)bound;
+            comparator = greater ? Comparator.Greater : Comparator.Less;
+        }
+
+        var operation = Operator(comparator);
+        if (sql.Database.Kind == DatabaseKind.Sqlite)
+            return $"{column} {operation} {sql.Add(milliseconds)}";
+        if (StoredTime.FitsCalendar(milliseconds))
+            return $"{column} {operation} {sql.AddTime(milliseconds)}";
+        // Beyond the calendar only the overflow column tells values apart; all others lie on the near side, as 0 does.
+        return $"({always} AND COALESCE({overflowColumn ?? "NULL::bigint"}, 0) {operation} {sql.Add(milliseconds)})";
+    }
+
+    /// <summary>A text expression in the order of code points, whatever the database's locale is.</summary>
+    public static string Ordinal(Database database, string column) => database.Choose($"{column} COLLATE \"C\"", column);
+
+    /// <summary>LIMIT and OFFSET of a page, as literals: a planner that does not know the limit does not choose the plan for few rows.</summary>
+    public static string Limit(long rows, long offset) =>
+        string.Create(CultureInfo.InvariantCulture, $" LIMIT {rows} OFFSET {offset}");
+
+    private static string Operator(Comparator comparator) => comparator switch
+    {
+        Comparator.Equal => "=",
+        Comparator.NotEqual => "<>",
+        Comparator.Greater => ">",
+        Comparator.GreaterOrEqual => ">=",
+        Comparator.Less => "<",
+        Comparator.LessOrEqual => "<=",
+        _ => throw Unexpected(comparator),
+    };
+
+    private static InvalidOperationException Unexpected(Comparator comparator) =>
+        new($"The vocabulary let the comparator {comparator} through.");
+}
