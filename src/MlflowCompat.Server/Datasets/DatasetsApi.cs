@@ -30,12 +30,12 @@ public static class DatasetsApi
 
     private static async Task<Empty> LogInputs(LogInputs request, DatasetStore store, CancellationToken cancellationToken)
     {
-        var run = RunId.ParseStrict(request.RunId);
+        var run = RunId.RequireForm(request.RunId);
         var datasets = request.Datasets ?? [];
         for (var i = 0; i < datasets.Count; i++)
             Check(datasets[i], string.Create(CultureInfo.InvariantCulture, $"datasets[{i}]"));
         var models = (request.Models ?? []).ConvertAll(model => CheckModelId(model.ModelId));
-        await store.LogInputsAsync(run, datasets, models, cancellationToken).ConfigureAwait(false);
+        await store.LogInputsAsync(RunId.Parse(run), datasets, models, cancellationToken).ConfigureAwait(false);
         return Empty.Value;
     }
 

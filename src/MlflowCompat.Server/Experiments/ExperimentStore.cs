@@ -20,6 +20,8 @@ public sealed class ExperimentStore(Database database, ArtifactRoots artifactRoo
     private const string UserTag = "mlflow.user";
     private const string TypeTag = "experiment_type";
 
+    private const int MaxCreatedByLength = 255;
+
     private const string Columns = "experiment_id, experiment_name, artifact_location, lifecycle_stage, updated_at, created_at, tags";
 
     /// <summary>The server's artifact roots.</summary>
@@ -58,7 +60,7 @@ public sealed class ExperimentStore(Database database, ArtifactRoots artifactRoo
                             VALUES ($1, $2, $3, $4, $5, $5, $6, $7)
                             RETURNING experiment_id
                             """)
-                            .Add(name).Add(Value(tags, NoteTag)).Add(ExperimentType(Value(tags, TypeTag))).Add(Value(tags, UserTag))
+                            .Add(name).Add(Value(tags, NoteTag)).Add(ExperimentType(Value(tags, TypeTag))).Add(IfFits(Value(tags, UserTag)))
                             .AddTime(now).AddJson(Tags.ToJson(tags)).Add(location),
                         token).ConfigureAwait(false);
                     if (location is null)
@@ -321,6 +323,8 @@ public sealed class ExperimentStore(Database database, ArtifactRoots artifactRoo
         reader.GetMilliseconds(4),
         reader.GetMilliseconds(5),
         Tags.Read(reader, 6));
+
+    private static string? IfFits(string? user) => user is null || FieldRules.CodePoints(user) <= MaxCreatedByLength ? user : null;
 
     private static string? Value(List<KeyValue> tags, string key) => tags.Find(tag => tag.Key == key)?.Value;
 

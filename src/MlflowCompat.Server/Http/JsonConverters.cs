@@ -15,8 +15,8 @@ internal sealed class Int64Converter : JsonConverter<long>
         {
             if (reader.TryGetInt64(out var integer))
                 return integer;
-            // 2^63 itself is a double but no int64.
-            if (reader.TryGetDouble(out var number) && number == Math.Truncate(number) && number is >= long.MinValue and < long.MaxValue)
+            // A double would round what lies just beyond the bounds onto them.
+            if (reader.TryGetDecimal(out var number) && number == decimal.Truncate(number) && number is >= long.MinValue and <= long.MaxValue)
                 return (long)number;
         }
         else if (reader.TokenType == JsonTokenType.String

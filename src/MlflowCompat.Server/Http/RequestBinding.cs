@@ -4,6 +4,7 @@ using System.IO.Pipelines;
 using System.Text;
 using System.Text.Json;
 using System.Text.Json.Serialization.Metadata;
+using System.Text.Unicode;
 using Microsoft.Extensions.Primitives;
 
 namespace MlflowCompat.Server.Http;
@@ -70,9 +71,15 @@ public static class RequestBinding
 
             if (read.Buffer.IsSingleSegment)
             {
-                var message = Parse(read.Buffer.First, type);
-                reader.AdvanceTo(read.Buffer.End);
-                return message;
+                try
+                {
+                    return Parse(read.Buffer.First, type);
+                }
+                finally
+                {
+                    // Also when the body is refused: Kestrel cuts the connection of a request whose body is still being read.
+                    reader.AdvanceTo(read.Buffer.End);
+                }
             }
 
             var length = (int)read.Buffer.Length;
@@ -90,7 +97,7 @@ public static class RequestBinding
         }
     }
 
-    private static T Parse<T>(ReadOnlyMemory<byte> body, JsonTypeInfo<T> type)
+    private static T Parse<T>(ReadOnlyMemory<byte> body, JsonTypeInfo<T> type, bool decoded = false)
         where T : class, new()
     {
         if (body.Span.StartsWith(ByteOrderMark))
@@ -101,19 +108,22 @@ public static class RequestBinding
         try
         {
             // Very old clients encode the body twice: a JSON string that holds JSON.
-            if (span[0] == '"')
-                return Parse(Encoding.UTF8.GetBytes(JsonSerializer.Deserialize(span, MlflowJson.TypeInfo<string>())!), type);
+            if (span[0] == '"' && !decoded)
+                return Parse(Encoding.UTF8.GetBytes(JsonSerializer.Deserialize(span, MlflowJson.TypeInfo<string>())!), type, decoded: true);
             return JsonSerializer.Deserialize(span, type) ?? new T();
         }
         catch (JsonException exception)
         {
+            if (BareNumbers.Quote(body.Span) is { } quoted)
+                return Parse(quoted, type, decoded);
             throw Describe(exception, body);
         }
     }
 
     /// <summary>
     /// The query string as the JSON that a body would have been: repeated keys for lists, text for everything else, which the converters
-    /// of numbers and enums read as well. Of a scalar given twice the first one counts.
+    /// of numbers and enums read as well. Of a scalar given twice the first one counts. Names are the .proto file's only: the lowerCamelCase
+    /// ones, which can be set but not read, are names of JSON.
     /// </summary>
     private static byte[] QueryAsJson(IQueryCollection query, JsonTypeInfo type)
     {
@@ -123,7 +133,7 @@ public static class RequestBinding
             writer.WriteStartObject();
             foreach (var property in type.Properties)
             {
-                if (property.Set is null || !query.TryGetValue(property.Name, out StringValues values) || values.Count == 0)
+                if (property.Get is null || property.Set is null || !query.TryGetValue(property.Name, out StringValues values) || values.Count == 0)
                     continue;
                 var propertyType = Nullable.GetUnderlyingType(property.PropertyType) ?? property.PropertyType;
                 if (propertyType == typeof(List<string>))
@@ -165,6 +175,8 @@ public static class RequestBinding
     /// <summary>Says which field is at fault and shows its value, which is looked up only now that something is wrong.</summary>
     private static MlflowException Describe(JsonException exception, ReadOnlyMemory<byte> body)
     {
+        if (!Utf8.IsValid(body.Span))
+            return MlflowException.InvalidParameter("The request body is not valid UTF-8.");
         JsonDocument document;
         try
         {

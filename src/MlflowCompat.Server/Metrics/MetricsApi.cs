@@ -64,11 +64,10 @@ public static class MetricsApi
 
     private static async Task<Empty> LogBatch(LogBatch request, RunLogStore store, CancellationToken cancellationToken)
     {
-        var id = FieldRules.Required(request.RunId, "run_id");
+        var id = RunId.RequireForm(request.RunId);
         var metrics = request.Metrics ?? [];
         var parameters = request.Params ?? [];
         var tags = request.Tags ?? [];
-        var run = RunId.ParseStrict(id);
 
         var points = new MetricPoint[metrics.Count];
         for (var i = 0; i < points.Length; i++)
@@ -92,7 +91,7 @@ public static class MetricsApi
 
         CheckLimits(metrics.Count, parameters.Count, tags.Count);
         CheckDuplicates(parameters);
-        await store.LogAsync(run, new RunLog(points, parameters, tags), cancellationToken).ConfigureAwait(false);
+        await store.LogAsync(RunId.Parse(id), new RunLog(points, parameters, tags), cancellationToken).ConfigureAwait(false);
         return Empty.Value;
     }
 

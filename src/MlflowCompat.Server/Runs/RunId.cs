@@ -25,15 +25,15 @@ public static class RunId
         Guid.TryParseExact(id, "N", out var guid) && !id.AsSpan().ContainsAnyInRange('A', 'F') ? guid : null;
 
     /// <summary>
-    /// Reads the id of log-batch and log-inputs, which name a malformed one INVALID_PARAMETER_VALUE
-    /// (<c>^[a-zA-Z0-9][\w\-]{0,255}$</c>; contract: semantics §4.4).
+    /// Looks at the form of an id before anything else is looked at, as log-batch and log-inputs do: a malformed one is
+    /// INVALID_PARAMETER_VALUE there (<c>^[a-zA-Z0-9][\w\-]{0,255}$</c>; contract: semantics §4.4, §6).
     /// </summary>
-    public static Guid ParseStrict(string? id)
+    public static string RequireForm(string? id)
     {
         var given = FieldRules.Required(id, "run_id");
         var wellFormed = given.Length <= 256 && char.IsAsciiLetterOrDigit(given[0])
             && given.All(character => char.IsLetterOrDigit(character) || character is '_' or '-');
-        return wellFormed ? Parse(given) : throw MlflowException.InvalidValue("run_id", MlflowException.Quote(given), "it is no run id.");
+        return wellFormed ? given : throw MlflowException.InvalidValue("run_id", MlflowException.Quote(given), "it is no run id.");
     }
 
     /// <summary>The error for an unknown run.</summary>

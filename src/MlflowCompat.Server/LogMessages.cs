@@ -1,0 +1,30 @@
+namespace MlflowCompat.Server;
+
+/// <summary>Every message that the server logs.</summary>
+internal static partial class LogMessages
+{
+    [LoggerMessage(1, LogLevel.Warning, "{Method} {Path}: database unavailable: {Reason}")]
+    public static partial void DatabaseUnavailable(this ILogger logger, string method, string path, string reason);
+
+    [LoggerMessage(2, LogLevel.Error, "{Method} {Path} failed")]
+    public static partial void RequestFailed(this ILogger logger, Exception exception, string method, string path);
+
+    [LoggerMessage(3, LogLevel.Information, "applied migration {Version} {Name}")]
+    public static partial void MigrationApplied(this ILogger logger, int version, string name);
+
+    [LoggerMessage(4, LogLevel.Warning, "option {Option} is for MLflow's Python server and has no effect here")]
+    public static partial void OptionIgnored(this ILogger logger, string option);
+
+    [LoggerMessage(5, LogLevel.Information, "{Product} {Version}, MLflow API {ApiVersion}, listens on {Addresses}; database: {Database}; artifacts: {Artifacts}; clients: MLFLOW_TRACKING_URI={TrackingUri}")]
+    public static partial void Started(
+        this ILogger logger, string product, string version, string apiVersion, string addresses, string database, string artifacts, string trackingUri);
+
+    [LoggerMessage(6, LogLevel.Warning, "the checks of hosts, origins and frames are switched off; any web page that a user visits can reach this server")]
+    public static partial void SecurityDisabled(this ILogger logger);
+
+    [LoggerMessage(7, LogLevel.Warning, "{Method} {Path} refused: Host header {Host} is not among the allowed hosts")]
+    public static partial void HostRefused(this ILogger logger, string method, string path, string host);
+
+    [LoggerMessage(8, LogLevel.Warning, "{Method} {Path} refused: origin {Origin} is not among the allowed origins")]
+    public static partial void OriginRefused(this ILogger logger, string method, string path, string origin);
+}

@@ -1,0 +1,65 @@
+using System.Reflection;
+using MlflowCompat.Server.Configuration;
+using MlflowCompat.Server.Datasets;
+using MlflowCompat.Server.Experiments;
+using MlflowCompat.Server.Http;
+using MlflowCompat.Server.Metrics;
+using MlflowCompat.Server.Runs;
+using MlflowCompat.Storage;
+
+namespace MlflowCompat.Server;
+
+/// <summary>The web application: its services, the order in which a request passes through it, and one line per capability.</summary>
+public static class MlflowApp
+{
+    /// <summary>The API level that clients are told (contract: endpoints §17).</summary>
+    public const string ApiVersion = "3.6.0";
+
+    /// <summary>What this server is called.</summary>
+    public const string Product = "MlflowCompat";
+
+    /// <summary>The version of this build.</summary>
+    public static string ProductVersion { get; } =
+        typeof(MlflowApp).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()!.InformationalVersion.Split('+')[0];
+
+    /// <summary>How long requests may go on after the server was told to stop; container engines kill what is still there after 10 s.</summary>
+    private static readonly TimeSpan ShutdownPatience = TimeSpan.FromSeconds(8);
+
+    /// <summary>Puts the application together; it does not listen yet.</summary>
+    /// <param name="options">The server's options.</param>
+    /// <param name="database">The database; it has to be upgraded before the application starts.</param>
+    /// <exception cref="System.Net.Sockets.SocketException">The name to listen on is not known.</exception>
+    public static WebApplication Build(ServerOptions options, Database database)
+    {
+        // Nothing is read from files or variables that belong to ASP.NET: the options say all there is to say.
+        var builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions());
+        builder.Logging.WriteToConsole(options.JsonLog);
+        builder.Services.AddRoutingCore();
+        builder.Services.Configure<HostOptions>(host => host.ShutdownTimeout = ShutdownPatience);
+        builder.WebHost.UseKestrelCore();
+        builder.WebHost.Listen(options);
+        builder.Services.AddSingleton(options);
+        builder.Services.AddSingleton(new ArtifactRoots(options));
+        builder.Services.AddSingleton(database);
+        builder.Services.AddScoped<ExperimentStore>();
+        builder.Services.AddScoped<RunStore>();
+        builder.Services.AddScoped<RunLogStore>();
+        builder.Services.AddScoped<MetricHistory>();
+        builder.Services.AddScoped<DatasetStore>();
+
+        var app = builder.Build();
+        app.UsePathBase(options.StaticPrefix);
+        app.UseNetworkProtection(options);
+        app.UseUnknownRoutes();
+        app.UseMlflowErrors();
+        app.UseRouting();
+        app.UseStartMode(options);
+        app.MapInfrastructure();
+        app.MapApiDescription();
+        app.MapExperiments();
+        app.MapRuns();
+        app.MapMetrics();
+        app.MapDatasets();
+        return app;
+    }
+}

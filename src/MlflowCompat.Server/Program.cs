@@ -1,0 +1,3 @@
+using MlflowCompat.Server.Commands;
+
+return await CommandLine.RunAsync(args, Environment.GetEnvironmentVariable);
