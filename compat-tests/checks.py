@@ -67,7 +67,9 @@ class Checks:
         try:
             answer = call(*args, **kwargs)
         except MlflowException as error:
-            return self.true(what, error.error_code in codes and str(error), f"expected {' or '.join(codes)}, found {error.error_code}: {error}")
+            return self.true(
+                what, error.error_code in codes and str(error), f"expected {' or '.join(codes)}, found {error.error_code}: {error}"
+            )
         return self.fail(what, f"expected {' or '.join(codes)}, found the answer {shorten(answer)}")
 
     def fail(self, what, detail=""):

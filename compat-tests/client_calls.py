@@ -26,7 +26,7 @@ import mlflow  # noqa: E402 (reads the environment that tracking_uri prepares)
 import mlflow.data  # noqa: E402
 import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
-from mlflow.entities import Dataset, DatasetInput, ExperimentTag, InputTag, Metric, Param, RunStatus, RunTag, ViewType  # noqa: E402
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunStatus, RunTag, ViewType  # noqa: E402
 from mlflow.exceptions import MlflowException  # noqa: E402
 from mlflow.tracking import MlflowClient  # noqa: E402
 
@@ -86,8 +86,14 @@ def experiments():
     checks.true("ids are decimal", experiment_id.isdigit() and int(experiment_id) > 0, experiment_id)
     checks.equal("life cycle", found.lifecycle_stage, "active")
     checks.equal("tags", found.tags, {"freq": "MS", "empty": "", "long": "x" * 5000})
-    checks.true("artifact location names the experiment", found.artifact_location.rstrip("/").endswith(f"/{experiment_id}"), found.artifact_location)
-    checks.true("creation time", before - 60_000 <= found.creation_time <= found.last_update_time, f"{found.creation_time}, {found.last_update_time}")
+    checks.true(
+        "artifact location names the experiment", found.artifact_location.rstrip("/").endswith(f"/{experiment_id}"), found.artifact_location
+    )
+    checks.true(
+        "creation time",
+        before - 60_000 <= found.creation_time <= found.last_update_time,
+        f"{found.creation_time}, {found.last_update_time}",
+    )
     by_name = client.get_experiment_by_name(name)
     checks.equal("by name", (by_name.experiment_id, by_name.name, by_name.tags), (experiment_id, name, found.tags))
     checks.equal("unknown name", client.get_experiment_by_name(unique("nobody")), None)
@@ -120,7 +126,13 @@ def experiments():
     checks.equal("renamed", client.get_experiment(experiment_id).name, renamed)
     checks.equal("old name is free", client.get_experiment_by_name(name), None)
     checks.true("update time", client.get_experiment(experiment_id).last_update_time >= found.last_update_time)
-    checks.refused("renamed to a taken name", ("BAD_REQUEST", TAKEN, INVALID), client.rename_experiment, experiment_id, client.get_experiment(elsewhere).name)
+    checks.refused(
+        "renamed to a taken name",
+        ("BAD_REQUEST", TAKEN, INVALID),
+        client.rename_experiment,
+        experiment_id,
+        client.get_experiment(elsewhere).name,
+    )
     checks.refused("unknown experiment renamed", MISSING, client.rename_experiment, "999999999999", unique("x"))
 
 
@@ -138,7 +150,9 @@ def deletion_of_experiments():
     checks.refused("name stays taken", TAKEN, client.create_experiment, name)
     checks.equal("runs are deleted with it", client.get_run(kept).info.lifecycle_stage, "deleted")
     checks.equal("no active run", len(client.search_runs([experiment_id])), 0)
-    checks.equal("deleted runs", {run.info.run_id for run in client.search_runs([experiment_id], run_view_type=ViewType.DELETED_ONLY)}, {kept, gone})
+    checks.equal(
+        "deleted runs", {run.info.run_id for run in client.search_runs([experiment_id], run_view_type=ViewType.DELETED_ONLY)}, {kept, gone}
+    )
     checks.refused("no new run", INVALID, client.create_run, experiment_id)
     checks.refused("no tag", INVALID, client.set_experiment_tag, experiment_id, "a", "b")
     checks.refused("no metric on its runs", INVALID, client.log_metric, kept, "mae", 2.0)
@@ -159,7 +173,12 @@ def deletion_of_experiments():
 def search_of_experiments():
     token = unique("").strip()
     made = {}
-    for name, tags in (("alpha", {"kind": "v", "Team": "A"}), ("Beta", {"kind": "V"}), ("gamma_x", {"k.d": "1", "a/b": "2"}), ("gammaYx", {})):
+    for name, tags in (
+        ("alpha", {"kind": "v", "Team": "A"}),
+        ("Beta", {"kind": "V"}),
+        ("gamma_x", {"k.d": "1", "a/b": "2"}),
+        ("gammaYx", {}),
+    ):
         made[name] = client.create_experiment(f"{token} {name}", tags={**tags, "token": token})
     deleted = client.create_experiment(f"{token} gone", tags={"token": token})
     client.delete_experiment(deleted)
@@ -207,7 +226,9 @@ def search_of_experiments():
     checks.equal("order by name", names(order_by=["name ASC"]), ["Beta", "alpha", "gammaYx", "gamma_x"])
     checks.equal("order by name, descending", names(order_by=["name DESC"]), ["gamma_x", "gammaYx", "alpha", "Beta"])
     checks.equal("order by id", names(order_by=["experiment_id"]), ["alpha", "Beta", "gamma_x", "gammaYx"])
-    checks.equal("order by creation time", names(order_by=["creation_time DESC", "experiment_id DESC"]), ["gammaYx", "gamma_x", "Beta", "alpha"])
+    checks.equal(
+        "order by creation time", names(order_by=["creation_time DESC", "experiment_id DESC"]), ["gammaYx", "gamma_x", "Beta", "alpha"]
+    )
     client.rename_experiment(made["Beta"], f"{token} Beta")
     checks.equal("order by update time", names(order_by=["last_update_time DESC"], max_results=1), ["Beta"])
     for order in ("tags.k", "foo", "name SIDEWAYS", "name, experiment_id"):
@@ -233,29 +254,48 @@ def search_of_experiments():
 @section
 def runs():
     experiment_id = new_experiment("runs")
-    run = client.create_run(experiment_id, start_time=1234567890123, tags={"a": "b", "mlflow.user": "ann", "mlflow.note.content": "## Ünïcode 乗客"}, run_name="first flight")
+    run = client.create_run(
+        experiment_id,
+        start_time=1234567890123,
+        tags={"a": "b", "mlflow.user": "ann", "mlflow.note.content": "## Ünïcode 乗客"},
+        run_name="first flight",
+    )
     checks.equal("life cycle", run.info.lifecycle_stage, "active")
     run_id = run.info.run_id
     checks.true("run ids are 32 hex digits", len(run_id) == 32 and int(run_id, 16) >= 0, run_id)
     for read, way in ((run, "create_run"), (client.get_run(run_id), "get_run"), (client.search_runs([experiment_id])[0], "search_runs")):
-        checks.equal(f"{way}: info", (read.info.run_id, read.info.experiment_id, read.info.run_name, read.info.status, read.info.start_time), (run_id, experiment_id, "first flight", "RUNNING", 1234567890123))
+        checks.equal(
+            f"{way}: info",
+            (read.info.run_id, read.info.experiment_id, read.info.run_name, read.info.status, read.info.start_time),
+            (run_id, experiment_id, "first flight", "RUNNING", 1234567890123),
+        )
         checks.equal(f"{way}: user", read.info.user_id, "ann")
         checks.equal(f"{way}: end", read.info.end_time, None)
-        checks.equal(f"{way}: tags", read.data.tags, {"a": "b", "mlflow.user": "ann", "mlflow.note.content": "## Ünïcode 乗客", "mlflow.runName": "first flight"})
+        checks.equal(
+            f"{way}: tags",
+            read.data.tags,
+            {"a": "b", "mlflow.user": "ann", "mlflow.note.content": "## Ünïcode 乗客", "mlflow.runName": "first flight"},
+        )
         checks.equal(f"{way}: params and metrics", (read.data.params, read.data.metrics), ({}, {}))
         checks.true(f"{way}: artifact uri", read.info.artifact_uri.endswith(f"/{run_id}/artifacts"), read.info.artifact_uri)
 
     named_by_tag = client.create_run(experiment_id, tags={"mlflow.runName": "by tag"})
     checks.equal("name from the tag", named_by_tag.info.run_name, "by tag")
     unnamed = client.get_run(new_run(experiment_id))
-    checks.true("a run without name gets one", unnamed.info.run_name and unnamed.data.tags["mlflow.runName"] == unnamed.info.run_name, unnamed.info.run_name)
+    checks.true(
+        "a run without name gets one",
+        unnamed.info.run_name and unnamed.data.tags["mlflow.runName"] == unnamed.info.run_name,
+        unnamed.info.run_name,
+    )
     checks.refused("two names", INVALID, client.create_run, experiment_id, tags={"mlflow.runName": "one"}, run_name="other")
     checks.refused("unknown experiment", MISSING, client.create_run, "999999999999")
     checks.true("start time chosen by the client", abs(unnamed.info.start_time - now()) < 3_600_000)
 
     client.update_run(run_id, name="second flight")
     read = client.get_run(run_id)
-    checks.equal("renamed", (read.info.run_name, read.data.tags["mlflow.runName"], read.info.status), ("second flight", "second flight", "RUNNING"))
+    checks.equal(
+        "renamed", (read.info.run_name, read.data.tags["mlflow.runName"], read.info.status), ("second flight", "second flight", "RUNNING")
+    )
     client.set_tag(run_id, "mlflow.runName", "third flight")
     checks.equal("renamed by tag", client.get_run(run_id).info.run_name, "third flight")
     client.log_batch(run_id, tags=[RunTag("mlflow.runName", "fourth flight")])
@@ -265,7 +305,14 @@ def runs():
         other = new_run(experiment_id, run_name=status)
         client.update_run(other, status=status)
         checks.equal(f"status {status}", client.get_run(other).info.status, status)
-        checks.equal(f"status {status} is searchable", [r.info.run_name for r in client.search_runs([experiment_id], f"attributes.status = '{status}' and attributes.run_name = '{status}'")], [status])
+        checks.equal(
+            f"status {status} is searchable",
+            [
+                r.info.run_name
+                for r in client.search_runs([experiment_id], f"attributes.status = '{status}' and attributes.run_name = '{status}'")
+            ],
+            [status],
+        )
     client.set_terminated(run_id)
     read = client.get_run(run_id)
     checks.equal("finished", read.info.status, "FINISHED")
@@ -281,14 +328,23 @@ def runs():
     checks.equal("parent", client.get_parent_run(child.info.run_id).info.run_id, run_id)
     checks.equal("parent's parent", client.get_parent_run(client.get_parent_run(grandchild.info.run_id).info.run_id).info.run_id, run_id)
     checks.equal("no parent", client.get_parent_run(run_id), None)
-    checks.equal("children by tag", [r.info.run_id for r in client.search_runs([experiment_id], f"tags.mlflow.parentRunId = '{run_id}'")], [child.info.run_id])
+    checks.equal(
+        "children by tag",
+        [r.info.run_id for r in client.search_runs([experiment_id], f"tags.mlflow.parentRunId = '{run_id}'")],
+        [child.info.run_id],
+    )
 
     for what, call in unknown_run_calls():
         checks.refused(f"{what} of an unknown run", MISSING, *call)
 
 
 def unknown_run_calls(run_id=NO_RUN):
-    return [("get_run", (client.get_run, run_id)), ("delete_run", (client.delete_run, run_id)), ("restore_run", (client.restore_run, run_id)), *writes(run_id)]
+    return [
+        ("get_run", (client.get_run, run_id)),
+        ("delete_run", (client.delete_run, run_id)),
+        ("restore_run", (client.restore_run, run_id)),
+        *writes(run_id),
+    ]
 
 
 def writes(run_id):
@@ -311,7 +367,11 @@ def deletion_of_runs():
     client.log_batch(run_id, [Metric("mae", 1.5, 1000, 0)], [Param("lr", "0.1")], [RunTag("t", "1")])
     client.delete_run(run_id)
     read = client.get_run(run_id)
-    checks.equal("still readable", (read.info.lifecycle_stage, read.data.metrics, read.data.params, read.data.tags["t"]), ("deleted", {"mae": 1.5}, {"lr": "0.1"}, "1"))
+    checks.equal(
+        "still readable",
+        (read.info.lifecycle_stage, read.data.metrics, read.data.params, read.data.tags["t"]),
+        ("deleted", {"mae": 1.5}, {"lr": "0.1"}, "1"),
+    )
     checks.equal("history still readable", [point.value for point in client.get_metric_history(run_id, "mae")], [1.5])
     for what, call in writes(run_id):
         checks.refused(f"{what} on a deleted run", INVALID, *call)
@@ -348,7 +408,7 @@ def params():
         "path/with.dots-and_more": "a/b",
         "größe": "größer",
         "empty": "",
-        "quotes": "it's \"quoted\" \\ and\nbroken\tover lines",
+        "quotes": 'it\'s "quoted" \\ and\nbroken\tover lines',
         "longest": "x" * 6000,
         "emoji": "😀" * 6000,
         "k" * 250: "longest key",
@@ -362,7 +422,15 @@ def params():
     client.log_param(run_id, "lr", 0.1)
     client.log_batch(run_id, params=[Param("lr", "0.1"), Param("new", "1")])
     checks.refused("changed value", INVALID, client.log_param, run_id, "lr", 0.2)
-    checks.refused("changed value in a batch", INVALID, client.log_batch, run_id, [Metric("m", 1.0, 1, 0)], [Param("fresh", "1"), Param("lr", "0.2")], [RunTag("t", "1")])
+    checks.refused(
+        "changed value in a batch",
+        INVALID,
+        client.log_batch,
+        run_id,
+        [Metric("m", 1.0, 1, 0)],
+        [Param("fresh", "1"), Param("lr", "0.2")],
+        [RunTag("t", "1")],
+    )
     checks.refused("key twice in a batch", INVALID, client.log_batch, run_id, [], [Param("twice", "1"), Param("twice", "2")])
     read = client.get_run(run_id)
     checks.equal("refused batches left nothing", read.data.params, {**expected, "new": "1"})
@@ -382,9 +450,21 @@ def tags():
     client.set_tag(run_id, "stage", "trial")
     client.set_tag(run_id, "stage", "final")
     client.set_tag(run_id, "number", 7)
-    client.log_batch(run_id, tags=[RunTag("a/b", "1"), RunTag("empty", ""), RunTag("unicode", "乗客 ✈ \u2028"), RunTag("twice", "1"), RunTag("twice", "2")])
+    client.log_batch(
+        run_id,
+        tags=[RunTag("a/b", "1"), RunTag("empty", ""), RunTag("unicode", "乗客 ✈ \u2028"), RunTag("twice", "1"), RunTag("twice", "2")],
+    )
     client.set_tag(run_id, "longest", "z" * 8000)
-    expected = {"mlflow.runName": "tags", "stage": "final", "number": "7", "a/b": "1", "empty": "", "unicode": "乗客 ✈ \u2028", "twice": "2", "longest": "z" * 8000}
+    expected = {
+        "mlflow.runName": "tags",
+        "stage": "final",
+        "number": "7",
+        "a/b": "1",
+        "empty": "",
+        "unicode": "乗客 ✈ \u2028",
+        "twice": "2",
+        "longest": "z" * 8000,
+    }
     checks.equal("tags", client.get_run(run_id).data.tags, expected)
     client.delete_tag(run_id, "stage")
     expected.pop("stage")
@@ -401,7 +481,18 @@ def tags():
 def metrics():
     run_id = new_run()
     biggest = sys.float_info.max
-    values = {"third": 1 / 3, "tiny": 5e-324, "biggest": biggest, "negative": -biggest, "zero": 0.0, "exact": 0.1 + 0.2, "nan": math.nan, "inf": math.inf, "-inf": -math.inf, "int": 12345678901234567}
+    values = {
+        "third": 1 / 3,
+        "tiny": 5e-324,
+        "biggest": biggest,
+        "negative": -biggest,
+        "zero": 0.0,
+        "exact": 0.1 + 0.2,
+        "nan": math.nan,
+        "inf": math.inf,
+        "-inf": -math.inf,
+        "int": 12345678901234567,
+    }
     for number, (key, value) in enumerate(values.items()):
         if number % 2:
             client.log_metric(run_id, key, value, timestamp=1000 + number, step=number)
@@ -463,12 +554,24 @@ def batches():
     read = client.get_run(run_id)
     checks.equal("2500 metrics", read.data.metrics, {f"m{number % 7}": number / 3 for number in range(2500)})
     for key in range(7):
-        checks.equal(f"history of m{key}", points(run_id, f"m{key}"), [(number / 3, 1000 + number, number) for number in range(2500) if number % 7 == key])
+        checks.equal(
+            f"history of m{key}",
+            points(run_id, f"m{key}"),
+            [(number / 3, 1000 + number, number) for number in range(2500) if number % 7 == key],
+        )
     checks.equal("250 params", read.data.params, {f"p{number}": str(number) for number in range(250)})
-    checks.equal("150 tags", {key: value for key, value in read.data.tags.items() if key.startswith("t")}, {f"t{number}": str(number) for number in range(150)})
+    checks.equal(
+        "150 tags",
+        {key: value for key, value in read.data.tags.items() if key.startswith("t")},
+        {f"t{number}": str(number) for number in range(150)},
+    )
 
     def batch(metrics, params, tags):
-        return ([Metric(f"k{n}", float(n), 1, 0) for n in range(metrics)], [Param(f"k{n}", str(n)) for n in range(params)], [RunTag(f"k{n}", str(n)) for n in range(tags)])
+        return (
+            [Metric(f"k{n}", float(n), 1, 0) for n in range(metrics)],
+            [Param(f"k{n}", str(n)) for n in range(params)],
+            [RunTag(f"k{n}", str(n)) for n in range(tags)],
+        )
 
     for size in ((1000, 0, 0), (0, 100, 0), (0, 0, 100), (800, 100, 100), (0, 0, 0)):
         run_id = new_run(run_name="full")
@@ -479,10 +582,22 @@ def batches():
     for size in ((1001, 0, 0), (0, 101, 0), (0, 0, 101), (801, 100, 100)):
         checks.refused(f"batch of {size}", INVALID, store.log_batch, run_id, *batch(*size))
     many, none, _ = batch(10, 0, 0)
-    checks.refused("one bad metric among ten", INVALID, store.log_batch, run_id, [*many, Metric("late", 1.0, -5, 0)], [Param("p", "1")], [RunTag("t", "1")])
-    checks.refused("one bad key among ten", INVALID, store.log_batch, run_id, [*many, Metric("a//b", 1.0, 5, 0)], [Param("p", "1")], [RunTag("t", "1")])
+    checks.refused(
+        "one bad metric among ten",
+        INVALID,
+        store.log_batch,
+        run_id,
+        [*many, Metric("late", 1.0, -5, 0)],
+        [Param("p", "1")],
+        [RunTag("t", "1")],
+    )
+    checks.refused(
+        "one bad key among ten", INVALID, store.log_batch, run_id, [*many, Metric("a//b", 1.0, 5, 0)], [Param("p", "1")], [RunTag("t", "1")]
+    )
     read = client.get_run(run_id)
-    checks.equal("refused batches left nothing", (read.data.metrics, read.data.params, read.data.tags), ({}, {}, {"mlflow.runName": "empty"}))
+    checks.equal(
+        "refused batches left nothing", (read.data.metrics, read.data.params, read.data.tags), ({}, {}, {"mlflow.runName": "empty"})
+    )
 
 
 @section
@@ -506,11 +621,23 @@ def long_history():
 
 def dataset_input(name, digest, context=None, **tags):
     tags = {**({"mlflow.data.context": context} if context else {}), **tags}
-    return DatasetInput(Dataset(name, digest, "local", '{"uri": "air.csv"}', '{"mlflow_colspec": [{"type": "double", "name": "y", "required": true}]}', '{"num_rows": 144}'), [InputTag(key, value) for key, value in tags.items()])
+    return DatasetInput(
+        Dataset(
+            name,
+            digest,
+            "local",
+            '{"uri": "air.csv"}',
+            '{"mlflow_colspec": [{"type": "double", "name": "y", "required": true}]}',
+            '{"num_rows": 144}',
+        ),
+        [InputTag(key, value) for key, value in tags.items()],
+    )
 
 
 def inputs_of(run):
-    return sorted((entry.dataset.name, entry.dataset.digest, {tag.key: tag.value for tag in entry.tags}) for entry in run.inputs.dataset_inputs)
+    return sorted(
+        (entry.dataset.name, entry.dataset.digest, {tag.key: tag.value for tag in entry.tags}) for entry in run.inputs.dataset_inputs
+    )
 
 
 @section
@@ -521,12 +648,23 @@ def datasets():
     client.log_inputs(first, [train, test])
     client.log_inputs(first, [train])
     client.log_inputs(second, [dataset_input(f"air {token}", "d1")])
-    expected = [(f"air {token}", "d1", {"mlflow.data.context": "training", "fold": "1"}), (f"air {token}", "d2", {"mlflow.data.context": "test"})]
+    expected = [
+        (f"air {token}", "d1", {"mlflow.data.context": "training", "fold": "1"}),
+        (f"air {token}", "d2", {"mlflow.data.context": "test"}),
+    ]
     checks.equal("inputs", inputs_of(client.get_run(first)), expected)
     checks.equal("inputs of the other run", inputs_of(client.get_run(second)), [(f"air {token}", "d1", {})])
-    checks.equal("inputs in a search", {run.info.run_name: inputs_of(run) for run in client.search_runs([experiment_id])}, {"first": expected, "second": [(f"air {token}", "d1", {})]})
+    checks.equal(
+        "inputs in a search",
+        {run.info.run_name: inputs_of(run) for run in client.search_runs([experiment_id])},
+        {"first": expected, "second": [(f"air {token}", "d1", {})]},
+    )
     stored = client.get_run(first).inputs.dataset_inputs[0].dataset
-    checks.equal("source, schema and profile", (stored.source_type, stored.source, stored.schema, stored.profile), (train.dataset.source_type, train.dataset.source, train.dataset.schema, train.dataset.profile))
+    checks.equal(
+        "source, schema and profile",
+        (stored.source_type, stored.source, stored.schema, stored.profile),
+        (train.dataset.source_type, train.dataset.source, train.dataset.schema, train.dataset.profile),
+    )
 
     for filter_string, expected in (
         (f"dataset.name = 'air {token}'", {"first", "second"}),
@@ -569,7 +707,15 @@ def search_of_runs():
     nan = math.nan
     fixture = {
         # name: start, end, status, user, metrics, params, tags
-        "Anna": (100, 900, "FINISHED", "u1", {"mae": 0.9, "loss": 0.1, "val loss": 5.0, "test/mae": 1.0}, {"lr": "0.1", "batch size": "x", "p.dot": "v", "Model": "AutoNHITS"}, {"t": "one", "team/x": "q", "k.d": "1"}),
+        "Anna": (
+            100,
+            900,
+            "FINISHED",
+            "u1",
+            {"mae": 0.9, "loss": 0.1, "val loss": 5.0, "test/mae": 1.0},
+            {"lr": "0.1", "batch size": "x", "p.dot": "v", "Model": "AutoNHITS"},
+            {"t": "one", "team/x": "q", "k.d": "1"},
+        ),
         "Ben": (200, 800, "FAILED", "u2", {"mae": 0.5, "loss": nan}, {"lr": "0.01"}, {"t": "two"}),
         "Cleo": (300, None, "RUNNING", "U1", {"mae": 0.9}, {"lr": "0.1%"}, {"t": "One"}),
         "Dora": (400, 700, "KILLED", "u1", {"loss": -1.0}, {}, {"t": "it's"}),
@@ -579,7 +725,9 @@ def search_of_runs():
     ids = {}
     for name, (start, end, status, user, metrics, params, tags) in fixture.items():
         ids[name] = new_run(experiment_id, start_time=start, run_name=name, tags={**tags, "mlflow.user": user})
-        client.log_batch(ids[name], [Metric(key, value, 1, 0) for key, value in metrics.items()], [Param(key, value) for key, value in params.items()])
+        client.log_batch(
+            ids[name], [Metric(key, value, 1, 0) for key, value in metrics.items()], [Param(key, value) for key, value in params.items()]
+        )
         if end:
             client.set_terminated(ids[name], status=status, end_time=end)
         else:
@@ -717,14 +865,18 @@ def search_of_runs():
     checks.equal("two experiments", Counter(names(experiments=both)), Counter([*everybody.split(), "other"]))
     checks.equal("two experiments, filtered", Counter(names("tags.t = 'one'", experiments=both)), Counter(["Anna", "other"]))
     checks.equal("deleted ones", names(run_view_type=ViewType.DELETED_ONLY), ["deleted"])
-    checks.equal("all of them", Counter(names("tags.t = 'one'", experiments=both, run_view_type=ViewType.ALL)), Counter(["Anna", "other", "deleted"]))
+    checks.equal(
+        "all of them", Counter(names("tags.t = 'one'", experiments=both, run_view_type=ViewType.ALL)), Counter(["Anna", "other", "deleted"])
+    )
     checks.equal("unknown experiment", names(experiments=["999999999999"]), [])
     checks.equal("no experiment", len(client.search_runs([])), 0)
 
     for order in (["metrics.mae DESC"], ["params.lr"], ["attributes.start_time"], None):
         whole = [run.info.run_id for run in client.search_runs([experiment_id], order_by=order)]
         for size in (1, 2, 3, 4, 6):
-            pages = all_pages(lambda page_token: client.search_runs([experiment_id], order_by=order, max_results=size, page_token=page_token))
+            pages = all_pages(
+                lambda page_token: client.search_runs([experiment_id], order_by=order, max_results=size, page_token=page_token)
+            )
             checks.equal(f"pages of {size} by {order}", [run.info.run_id for page in pages for run in page], whole)
             checks.true(f"pages of {size} are full", all(len(page) == size for page in pages[:-2]))
     checks.refused("page token of nobody", INVALID, client.search_runs, [experiment_id], page_token="not a token")
@@ -773,9 +925,17 @@ def fluent():
     checks.equal("params", run.data.params, {"lr": "0.1", "model": "AutoNHITS", "h": "12", "nested": "{'a': 1}"})
     checks.equal("metrics", run.data.metrics, {"mae": 1.5, "rmse": 3.5, "smape": 0.25})
     checks.equal("history", [(value, step) for value, _, step in points(run.info.run_id, "mae")], [(2.0, 0), (1.5, 1)])
-    checks.equal("tags", {key: run.data.tags.get(key) for key in ("stage", "one", "two", "mlflow.note.content", "mlflow.runName")}, {"stage": "study", "one": "1", "two": "2", "mlflow.note.content": "changed", "mlflow.runName": "outer"})
+    checks.equal(
+        "tags",
+        {key: run.data.tags.get(key) for key in ("stage", "one", "two", "mlflow.note.content", "mlflow.runName")},
+        {"stage": "study", "one": "1", "two": "2", "mlflow.note.content": "changed", "mlflow.runName": "outer"},
+    )
     checks.true("the client's own tags", {"mlflow.user", "mlflow.source.name", "mlflow.source.type"} <= run.data.tags.keys(), run.data.tags)
-    checks.equal("inputs", inputs_of(run), [(by_array.name, by_array.digest, {}), (by_frame.name, by_frame.digest, {"mlflow.data.context": "training"})])
+    checks.equal(
+        "inputs",
+        inputs_of(run),
+        [(by_array.name, by_array.digest, {}), (by_frame.name, by_frame.digest, {"mlflow.data.context": "training"})],
+    )
     for entry, dataset in zip(sorted(run.inputs.dataset_inputs, key=lambda entry: entry.dataset.name), (by_array, by_frame)):
         checks.equal(f"data set {dataset.name}", {key: getattr(entry.dataset, key) for key in dataset.to_dict()}, dataset.to_dict())
     checks.equal("parent", mlflow.get_parent_run(inner.info.run_id).info.run_id, outer.info.run_id)
@@ -792,7 +952,9 @@ def fluent():
     mlflow.delete_tag("mlflow.source.name")
     mlflow.end_run("KILLED")
     read = client.get_run(broken.info.run_id)
-    checks.equal("ended as killed", (read.info.status, read.data.metrics, "mlflow.source.name" in read.data.tags), ("KILLED", {"mae": 9.0}, False))
+    checks.equal(
+        "ended as killed", (read.info.status, read.data.metrics, "mlflow.source.name" in read.data.tags), ("KILLED", {"mae": 9.0}, False)
+    )
     checks.equal("no active run", mlflow.active_run(), None)
     mlflow.delete_run(broken.info.run_id)
     checks.refused("a deleted run is not taken up", ("INTERNAL_ERROR", INVALID), mlflow.start_run, run_id=broken.info.run_id)
@@ -805,7 +967,11 @@ def fluent():
     checks.equal("param column", (table["params.lr"][0], table["params.lr"][1]), ("0.1", None))
     checks.equal("tag column", list(table["tags.mlflow.runName"]), ["outer", "inner"])
     checks.equal("status column", list(table["status"]), ["FINISHED", "FINISHED"])
-    checks.equal("start times", [int(at.timestamp() * 1000 + 0.5) for at in table["start_time"]], [client.get_run(i).info.start_time for i in table["run_id"]])
+    checks.equal(
+        "start times",
+        [int(at.timestamp() * 1000 + 0.5) for at in table["start_time"]],
+        [client.get_run(i).info.start_time for i in table["run_id"]],
+    )
     as_list = mlflow.search_runs([experiment.experiment_id], "metrics.mae < 5", output_format="list")
     checks.equal("as a list", [run.info.run_id for run in as_list], [outer.info.run_id])
     checks.equal("at most", len(mlflow.search_runs([experiment.experiment_id], max_results=1)), 1)
@@ -820,7 +986,11 @@ def fluent():
                 operation.wait()
             mlflow.flush_async_logging()
         read = client.get_run(run.info.run_id)
-        checks.equal("logged in the background", (sorted((s, v) for v, _, s in points(run.info.run_id, "loss")), read.data.params, read.data.tags["c"]), ([(step, step / 8) for step in range(200)], {"a": "1", "b": "2"}, "3"))
+        checks.equal(
+            "logged in the background",
+            (sorted((s, v) for v, _, s in points(run.info.run_id, "loss")), read.data.params, read.data.tags["c"]),
+            ([(step, step / 8) for step in range(200)], {"a": "1", "b": "2"}, "3"),
+        )
 
 
 # ------------------------------------------------------------------------------------------------ concurrency
@@ -857,7 +1027,11 @@ def concurrency():
         return "done"
 
     checks.equal("writers", together(log), ["done"] * threads)
-    checks.equal("shared history", points(run_id, "shared"), [(number + step / 100, 1000 + number, step) for number in range(threads) for step in range(20)])
+    checks.equal(
+        "shared history",
+        points(run_id, "shared"),
+        [(number + step / 100, 1000 + number, step) for number in range(threads) for step in range(20)],
+    )
     read = client.get_run(run_id)
     checks.equal("latest", read.data.metrics, {"shared": threads - 1 + 0.19, **{f"of{number}": 99.0 for number in range(threads)}})
     checks.equal("params", read.data.params, {f"p{number}": str(number) for number in range(threads)})
@@ -898,7 +1072,10 @@ def main():
             checks.fail(part.__name__, traceback.format_exc())
         while mlflow.active_run():
             mlflow.end_run()
-        print(f"{part.__name__}: {checks.passed - before[0]} passed, {checks.failed - before[1]} failed ({time.monotonic() - start:.1f} s)", flush=True)
+        print(
+            f"{part.__name__}: {checks.passed - before[0]} passed, {checks.failed - before[1]} failed ({time.monotonic() - start:.1f} s)",
+            flush=True,
+        )
     return checks.finish()
 
 

@@ -276,7 +276,18 @@ def auto_models():
         }
 
     return "neuralforecast", [
-        NeuralAuto(AutoNHITS, lambda trial, series: {**common(trial, series), "dropout_prob_theta": trial.suggest_float("dropout_prob_theta", 0.0, 0.3)}),
-        NeuralAuto(AutoLSTM, lambda trial, series: {**common(trial, series), "encoder_hidden_size": trial.suggest_categorical("encoder_hidden_size", [16, 32])}),
-        NeuralAuto(AutoTFT, lambda trial, series: {**common(trial, series), "hidden_size": trial.suggest_categorical("hidden_size", [16, 32])}),
+        NeuralAuto(
+            AutoNHITS,
+            lambda trial, series: {**common(trial, series), "dropout_prob_theta": trial.suggest_float("dropout_prob_theta", 0.0, 0.3)},
+        ),
+        NeuralAuto(
+            AutoLSTM,
+            lambda trial, series: {
+                **common(trial, series),
+                "encoder_hidden_size": trial.suggest_categorical("encoder_hidden_size", [16, 32]),
+            },
+        ),
+        NeuralAuto(
+            AutoTFT, lambda trial, series: {**common(trial, series), "hidden_size": trial.suggest_categorical("hidden_size", [16, 32])}
+        ),
     ]

@@ -28,7 +28,6 @@ TRACKING_URI = tracking_uri()
 
 import mlflow  # noqa: E402 (reads the environment that tracking_uri prepares)
 import mlflow.data  # noqa: E402
-import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag, ViewType  # noqa: E402
 from mlflow.tracking import MlflowClient  # noqa: E402
@@ -100,7 +99,10 @@ def as_datasets(series: Series):
     # MLflow shares data sets of one name and digest; fresh names keep those of earlier studies out.
     name = unique(series.name)
     parts = [("training", series.train), ("validation", series.validation), ("test", series.test)]
-    frames = [(context, mlflow.data.from_pandas(part.reset_index(drop=True), source=str(CSV), name=f"{name} {context}", targets="y")) for context, part in parts]
+    frames = [
+        (context, mlflow.data.from_pandas(part.reset_index(drop=True), source=str(CSV), name=f"{name} {context}", targets="y"))
+        for context, part in parts
+    ]
     values = mlflow.data.from_numpy(series.before_test["y"].to_numpy(), source=str(CSV), name=f"{name} values")
     return [*frames, ("refit", values)]
 
@@ -113,7 +115,10 @@ def run_study(series: Series, library, models):
     runs: List[LoggedRun] = []
     trials = []
     with fluent_run(runs, f"auto {series.name}", {"stage": "study", "library": library}) as study:
-        log_params(study, {"horizon": series.horizon, "season": series.season, "freq": series.freq, "models": ",".join(model.name for model in models)})
+        log_params(
+            study,
+            {"horizon": series.horizon, "season": series.season, "freq": series.freq, "models": ",".join(model.name for model in models)},
+        )
         for context, dataset in datasets:
             log_input(study, dataset, context)
         for model in models:
@@ -223,8 +228,12 @@ def check_search(experiment_id, runs: List[LoggedRun], trials):
     for filter_string in ("tags.stage = 'trial'", "tags.stage = 'trial' and attributes.status = 'FINISHED'"):
         top = found(filter_string, order_by=["metrics.val_mae ASC"], max_results=1)
         checks.true(f"best trial by order_by ({filter_string})", len(top) == 1 and top[0] in best, f"found {top}, best {best}")
-    errors_found = [run.data.metrics["val_mae"] for run in client.search_runs([experiment_id], "tags.stage = 'trial'", order_by=["metrics.val_mae ASC"])]
-    checks.equal_each("trials ordered by val_mae", errors_found, [error for error, _, _ in ranked] + [math.nan] * (len(trials) - len(ranked)))
+    errors_found = [
+        run.data.metrics["val_mae"] for run in client.search_runs([experiment_id], "tags.stage = 'trial'", order_by=["metrics.val_mae ASC"])
+    ]
+    checks.equal_each(
+        "trials ordered by val_mae", errors_found, [error for error, _, _ in ranked] + [math.nan] * (len(trials) - len(ranked))
+    )
 
     for model in sorted({run.tags["model"] for _, run, _ in trials}):
         of_model = [entry for entry in ranked if entry[1].tags["model"] == model]
@@ -234,27 +243,45 @@ def check_search(experiment_id, runs: List[LoggedRun], trials):
         noted = found(f"tags.stage = 'model' and params.model = '{model}'")
         checks.equal(f"run of {model}", len(noted), 1)
         checks.true(f"{model} names its best trial", client.get_run(noted[0]).data.tags.get("best_trial") in mine)
-        checks.equal(f"{model}: trials below it", Counter(found(f"tags.mlflow.parentRunId = '{noted[0]}'")), Counter(run.run_id for _, run, _ in trials if run.tags["model"] == model))
+        checks.equal(
+            f"{model}: trials below it",
+            Counter(found(f"tags.mlflow.parentRunId = '{noted[0]}'")),
+            Counter(run.run_id for _, run, _ in trials if run.tags["model"] == model),
+        )
 
-    checks.equal("failed trials", Counter(found("attributes.status = 'FAILED'")), Counter(run.run_id for run in runs if run.status == "FAILED"))
+    checks.equal(
+        "failed trials", Counter(found("attributes.status = 'FAILED'")), Counter(run.run_id for run in runs if run.status == "FAILED")
+    )
     for _, run, _ in trials:
-        checks.equal("trial by a hyperparameter", found(f"tags.stage = 'trial' and params.learning_rate = '{run.params['learning_rate']}'"), [run.run_id])
+        checks.equal(
+            "trial by a hyperparameter",
+            found(f"tags.stage = 'trial' and params.learning_rate = '{run.params['learning_rate']}'"),
+            [run.run_id],
+        )
         checks.equal("trial by fingerprint", found(f"tags.run_fingerprint = '{run.tags['run_fingerprint']}'"), [run.run_id])
     dataset_name = runs[0].inputs[0][0]["name"]
     using = Counter(run.run_id for run in runs if run.inputs)
     checks.equal("runs by data set", Counter(found(f"dataset.name = '{dataset_name}'")), using)
-    checks.equal("runs by digest and context", Counter(found(f"dataset.digest = '{runs[0].inputs[0][0]['digest']}' and dataset.context = 'training'")), using)
+    checks.equal(
+        "runs by digest and context",
+        Counter(found(f"dataset.digest = '{runs[0].inputs[0][0]['digest']}' and dataset.context = 'training'")),
+        using,
+    )
 
     # Page by page, newest first, without gaps or repetitions.
     pages, token = [], None
     while True:
-        page = client.search_runs([experiment_id], run_view_type=ViewType.ACTIVE_ONLY, max_results=5, order_by=["attributes.start_time DESC"], page_token=token)
+        page = client.search_runs(
+            [experiment_id], run_view_type=ViewType.ACTIVE_ONLY, max_results=5, order_by=["attributes.start_time DESC"], page_token=token
+        )
         pages += page
         token = page.token
         if not token:
             break
     checks.equal("runs over all pages", Counter(run.info.run_id for run in pages), Counter(run.run_id for run in runs))
-    checks.equal("start times over all pages", [run.info.start_time for run in pages], sorted((run.info.start_time for run in pages), reverse=True))
+    checks.equal(
+        "start times over all pages", [run.info.start_time for run in pages], sorted((run.info.start_time for run in pages), reverse=True)
+    )
     return {run.info.run_id: run for run in pages}
 
 
@@ -285,14 +312,19 @@ def check_stored(experiment_id, logged: LoggedRun, searched):
             checks.equal(f"{at}: metric {key}", read.data.metrics.get(key), value)
         checks.equal(f"{at}: data sets", by_digest(read_inputs(read)), by_digest(logged.inputs))
     for key, points in logged.points.items():
-        history = sorted(((m.value, m.timestamp, m.step) for m in client.get_metric_history(logged.run_id, key)), key=lambda point: (point[2], point[1]))
+        history = sorted(
+            ((m.value, m.timestamp, m.step) for m in client.get_metric_history(logged.run_id, key)), key=lambda point: (point[2], point[1])
+        )
         expected = sorted(((stored(value), at, step) for value, at, step in points), key=lambda point: (point[2], point[1]))
         checks.equal_each(f"{name}: history of {key}", history, expected)
 
 
 def read_inputs(run):
     fields = ("name", "digest", "source_type", "source", "schema", "profile")
-    return [({key: getattr(entry.dataset, key) for key in fields}, {tag.key: tag.value for tag in entry.tags}) for entry in run.inputs.dataset_inputs]
+    return [
+        ({key: getattr(entry.dataset, key) for key in fields}, {tag.key: tag.value for tag in entry.tags})
+        for entry in run.inputs.dataset_inputs
+    ]
 
 
 def by_digest(inputs):
@@ -314,7 +346,10 @@ def main():
                 check_stored(experiment_id, run, found[run.run_id])
         best = min((entry for entry in trials if not math.isnan(entry[0])), key=lambda entry: entry[0])
         points = sum(len(points) for run in runs for points in run.points.values())
-        print(f"{series.name}: experiment {experiment_id}, {len(runs)} runs, {points} points; best {best[1].name} with validation mae {best[0]:.3f}, test mae {best[1].latest()['test_mae']:.3f}")
+        print(
+            f"{series.name}: experiment {experiment_id}, {len(runs)} runs, {points} points; best {best[1].name} "
+            f"with validation mae {best[0]:.3f}, test mae {best[1].latest()['test_mae']:.3f}"
+        )
     return checks.finish()
 
 

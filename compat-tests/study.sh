@@ -203,16 +203,19 @@ fit() {
 # ---- logging ----------------------------------------------------------------------------------------------
 
 user=${USER:-study}
-colspec='{\"mlflow_colspec\": [{\"type\": \"datetime\", \"name\": \"ds\", \"required\": true}, {\"type\": \"long\", \"name\": \"y\", \"required\": true}]}'
+# JSON within JSON: as it stands in a request, its quotes escaped.
+colspec='{\"mlflow_colspec\": [{\"type\": \"datetime\", \"name\": \"ds\"}, {\"type\": \"long\", \"name\": \"y\"}]}'
 
 # create_run NAME PARENT TAG=VALUE…: leaves the id in $run_id and remembers the tags.
 create_run() {
   local name=$1 parent=$2 tags started
   shift 2
-  set -- "mlflow.user=$user" "mlflow.source.name=study.sh" "mlflow.source.type=LOCAL" "mlflow.runName=$name" ${parent:+"mlflow.parentRunId=$parent"} "$@"
+  set -- "mlflow.user=$user" mlflow.source.name=study.sh mlflow.source.type=LOCAL "mlflow.runName=$name" \
+    ${parent:+"mlflow.parentRunId=$parent"} "$@"
   tags=$(printf '%s\n' "$@" | sed 's/\([^=]*\)=\(.*\)/{"key":"\1","value":"\2"}/' | paste -sd , -)
   started=$(now)
-  post runs/create "{\"experiment_id\":\"$experiment\",\"user_id\":\"$user\",\"start_time\":$started,\"run_name\":\"$name\",\"tags\":[$tags]}"
+  post runs/create "{\"experiment_id\":\"$experiment\",\"user_id\":\"$user\",\"start_time\":$started,
+    \"run_name\":\"$name\",\"tags\":[$tags]}"
   run_id=$(value run.info.run_id)
   [[ $run_id =~ ^[0-9a-f]{32}$ ]] || fail "not a run id: '$run_id'"
   equal "status of $name" "$(value run.info.status)" RUNNING
@@ -241,7 +244,8 @@ log_losses() {
   # step timestamp value
   awk -v started="$started" '{ printf "%d %.0f %s\n", $1, started + 40 * $1, $2 }' "$2" >"$work/$run/losses"
   first=$(awk 'NR == 1 { printf "\"step\":%s,\"timestamp\":%s,\"value\":%s", $1, $2, $3 }' "$work/$run/losses")
-  batch=$(awk 'NR > 1 { printf "%s{\"key\":\"train_loss\",\"step\":%s,\"timestamp\":%s,\"value\":%s}", (NR > 2 ? "," : ""), $1, $2, $3 }' "$work/$run/losses")
+  batch=$(awk 'NR > 1 { printf "{\"key\":\"train_loss\",\"step\":%s,\"timestamp\":%s,\"value\":%s}\n", $1, $2, $3 }' \
+    "$work/$run/losses" | paste -sd , -)
   post runs/log-metric "{\"run_id\":\"$run\",\"key\":\"train_loss\",$first}"
   post runs/log-batch "{\"run_id\":\"$run\",\"metrics\":[$batch]}"
 }
@@ -331,15 +335,18 @@ finish "$study"
 # ---- what the server refuses ------------------------------------------------------------------------------
 
 refused 400 INVALID_PARAMETER_VALUE runs/log-parameter "{\"run_id\":\"$study\",\"key\":\"horizon\",\"value\":\"13\"}"
-refused 400 INVALID_PARAMETER_VALUE runs/log-batch "{\"run_id\":\"$study\",\"metrics\":[{\"key\":\"lost\",\"value\":1,\"timestamp\":-1}],\"tags\":[{\"key\":\"lost\",\"value\":\"1\"}]}"
-refused 400 INVALID_PARAMETER_VALUE runs/search "{\"experiment_ids\":[\"$experiment\"],\"filter\":\"metrics.val_mae < 1 OR metrics.val_mae > 2\"}"
+refused 400 INVALID_PARAMETER_VALUE runs/log-batch "{\"run_id\":\"$study\",
+  \"metrics\":[{\"key\":\"lost\",\"value\":1,\"timestamp\":-1}],\"tags\":[{\"key\":\"lost\",\"value\":\"1\"}]}"
+refused 400 INVALID_PARAMETER_VALUE runs/search "{\"experiment_ids\":[\"$experiment\"],
+  \"filter\":\"metrics.val_mae < 1 OR metrics.val_mae > 2\"}"
 refused 404 RESOURCE_DOES_NOT_EXIST runs/log-metric '{"run_id":"00000000000000000000000000000000","key":"m","value":1,"timestamp":1}'
 
 # ---- searching --------------------------------------------------------------------------------------------
 
 # search FILTER ORDER_BY MAX_RESULTS [PAGE_TOKEN]
 search() {
-  post runs/search "{\"experiment_ids\":[\"$experiment\"],\"filter\":\"$1\",\"order_by\":[\"$2\"],\"max_results\":$3${4:+,\"page_token\":\"$4\"}}"
+  post runs/search "{\"experiment_ids\":[\"$experiment\"],\"filter\":\"$1\",\"order_by\":[\"$2\"],
+    \"max_results\":$3${4:+,\"page_token\":\"$4\"}}"
 }
 
 search "tags.stage = 'trial' and attributes.status = 'FINISHED'" 'metrics.val_mae ASC' 1
@@ -391,9 +398,11 @@ for folder in "$work"/*/; do
     while [ -n "$(value "run.inputs.dataset_inputs.$count.dataset.name")" ]; do
       input=run.inputs.dataset_inputs.$count
       equal "$name: data set's tags" "$(keyed "$input.tags" | cut -d ' ' -f 1)" mlflow.data.context
-      equal "$name: data set's source" "$(value "$input.dataset.source_type") $(value "$input.dataset.source")" 'local {"uri": "AirPassengers.csv"}'
+      equal "$name: data set's source type" "$(value "$input.dataset.source_type")" local
+      equal "$name: data set's source" "$(value "$input.dataset.source")" '{"uri": "AirPassengers.csv"}'
       equal "$name: data set's schema" "$(value "$input.dataset.schema")" "${colspec//\\/}"
-      echo "$(value "$input.dataset.name") $(value "$input.dataset.digest") $(keyed "$input.tags" | cut -d ' ' -f 2) $(value "$input.dataset.profile")"
+      context=$(keyed "$input.tags" | cut -d ' ' -f 2)
+      echo "$(value "$input.dataset.name") $(value "$input.dataset.digest") $context $(value "$input.dataset.profile")"
       count=$((count + 1))
     done | sort >"$work/found"
     equal "$name: data sets" "$(cat "$work/found")" "$(sort "$folder/inputs")"
@@ -405,5 +414,5 @@ for folder in "$work"/*/; do
   fi
 done
 
-echo "AirPassengers: experiment $experiment, $(wc -l <"$work/trials" | tr -d ' ') trials, best $(cat "$work/$best/name") with validation mae $best_mae"
+echo "AirPassengers: experiment $experiment, best trial $(cat "$work/$best/name") with validation mae $best_mae"
 echo "$checks checks passed"

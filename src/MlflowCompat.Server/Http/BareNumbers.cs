@@ -8,7 +8,10 @@ namespace MlflowCompat.Server.Http;
 /// </summary>
 internal static class BareNumbers
 {
-    /// <summary>The text with such words in quotes, in which form they are read; null when there are none.</summary>
+    /// <summary>Stands before a word in its quotes. No text may contain it, so that the word is read as a number or not at all.</summary>
+    public const char Mark = '\0';
+
+    /// <summary>The text with such words marked and in quotes; null when there are none.</summary>
     public static byte[]? Quote(ReadOnlySpan<byte> json)
     {
         ArrayBufferWriter<byte>? quoted = null;
@@ -33,7 +36,7 @@ internal static class BareNumbers
                 continue;
             quoted ??= new ArrayBufferWriter<byte>(json.Length + 16);
             quoted.Write(json[copied..i]);
-            quoted.Write("\""u8);
+            quoted.Write("\"\\u0000"u8);
             quoted.Write(rest[..length]);
             quoted.Write("\""u8);
             copied = i + length;

@@ -98,7 +98,7 @@ internal sealed class DoubleConverter : JsonConverter<double>
 
     private static bool TryParse(string text, out double value)
     {
-        switch (text.Trim().ToUpperInvariant())
+        switch (text.TrimStart(BareNumbers.Mark).Trim().ToUpperInvariant())
         {
             case "NAN":
                 value = double.NaN;

@@ -48,8 +48,9 @@ public static class MetricsApi
             DatasetName = request.DatasetName,
             DatasetDigest = request.DatasetDigest,
         };
-        // The single call knows its fields by other names than the batch.
-        var point = CheckMetric(metric, "key", "Metric name", "value", "timestamp");
+        // The single call knows its fields by other names than the batch; only what is missing is called by the field's own (§4.3).
+        FieldRules.Required(metric.Key, "key");
+        var point = CheckMetric(metric, "name", "Metric name", "value", "timestamp");
         await store.LogAsync(id, new RunLog([point], [], []), cancellationToken).ConfigureAwait(false);
         return Empty.Value;
     }

@@ -11,6 +11,12 @@ namespace MlflowCompat.Server.Runs;
 /// </summary>
 internal static class RunSearch
 {
+    /// <summary>
+    /// Up to this many clauses PostgreSQL may turn into joins and find the best order for. Every further one multiplies the orders that its
+    /// planner compares, until planning takes longer than any search; OFFSET 0 makes it look each clause up by run instead.
+    /// </summary>
+    private const int MaxSemiJoins = 8;
+
     /// <summary>FROM, WHERE, ORDER BY and LIMIT over <c>runs r</c>.</summary>
     public static StatementBuilder Compile(
         Database database,
@@ -27,8 +33,9 @@ internal static class RunSearch
         sql.Append(" WHERE ").Append(InExperiments(sql, experimentIds));
         if (view != ViewType.All)
             sql.Append(view == ViewType.ActiveOnly ? " AND r.lifecycle_stage = 'active'" : " AND r.lifecycle_stage = 'deleted'");
+        var fence = database.Choose(filter.Clauses.Count > MaxSemiJoins ? " OFFSET 0" : "", "");
         foreach (var clause in filter.Clauses)
-            sql.Append(" AND ").Append(Condition(sql, clause));
+            sql.Append(" AND ").Append(Condition(sql, clause, fence));
         if (!order.Any(term => term is { Entity: EntityKind.Attribute, Key: "start_time" }))
             terms.Add(StartTime(database, "DESC"));
         if (!order.Any(term => term is { Entity: EntityKind.Attribute, Key: "run_id" }))
@@ -45,7 +52,7 @@ internal static class RunSearch
         return sql.Database.Choose($"r.experiment_id = ANY({list})", $"r.experiment_id IN (SELECT value FROM json_each({list}))");
     }
 
-    private static string Condition(StatementBuilder sql, Clause clause)
+    private static string Condition(StatementBuilder sql, Clause clause, string fence)
     {
         var (comparator, value) = (clause.Comparator, clause.Value);
         switch (clause.Entity)
@@ -53,14 +60,14 @@ internal static class RunSearch
             case EntityKind.Metric:
                 // NaN is stored as 0 there and compares so (contract: search §2).
                 return $"EXISTS (SELECT 1 FROM latest_metrics m WHERE m.run_id = r.run_id AND m.metric_name = {sql.Add(clause.Key)} "
-                    + $"AND {Conditions.Number(sql, "m.metric_value", comparator, value)})";
+                    + $"AND {Conditions.Number(sql, "m.metric_value", comparator, value)}{fence})";
             case EntityKind.Param:
                 return $"EXISTS (SELECT 1 FROM hyperparameters p WHERE p.run_id = r.run_id AND p.param_key = {sql.Add(clause.Key)} "
-                    + $"AND {Conditions.Text(sql, "p.param_value", comparator, value)})";
+                    + $"AND {Conditions.Text(sql, "p.param_value", comparator, value)}{fence})";
             case EntityKind.Tag:
                 return Conditions.Tag(sql, "r.tags", clause.Key, comparator, value);
             case EntityKind.Dataset:
-                return Dataset(sql, clause);
+                return Dataset(sql, clause, fence);
             default:
                 return Attribute(sql, clause);
         }
@@ -96,7 +103,7 @@ internal static class RunSearch
     }
 
     /// <summary>"Has an input with …": every clause may be met by another input.</summary>
-    private static string Dataset(StatementBuilder sql, Clause clause)
+    private static string Dataset(StatementBuilder sql, Clause clause, string fence)
     {
         var (join, condition) = clause.Key == "context"
             ? ("input_tags t ON t.input_uuid = i.input_uuid AND t.name = 'mlflow.data.context'", "t.value")
@@ -104,7 +111,7 @@ internal static class RunSearch
                 clause.Key == "name" ? "d.dataset_name" : "d.dataset_digest");
         return $"r.run_uuid IN (SELECT {sql.Database.Choose("i.destination_id::uuid", "i.destination_id")} FROM inputs i JOIN {join} "
             + $"WHERE i.destination_type = 'RUN' AND i.source_type = 'DATASET' "
-            + $"AND {Conditions.Text(sql, condition, clause.Comparator, clause.Value)})";
+            + $"AND {Conditions.Text(sql, condition, clause.Comparator, clause.Value)}{fence})";
     }
 
     /// <summary>One order key; what it joins goes to the statement at once. Runs without the key come last in both directions.</summary>

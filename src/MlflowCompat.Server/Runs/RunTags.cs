@@ -50,13 +50,14 @@ public static class RunTags
     /// <exception cref="MlflowException">INVALID_PARAMETER_VALUE: a name that is too long.</exception>
     public static Statement Set(Database database, long runKey, IReadOnlyList<KeyValue> tags)
     {
+        // An empty name changes neither the name nor the tag that repeats it (contract: semantics §5).
+        var last = LastOfEach(tags.Where(tag => tag.Key != RunName || !string.IsNullOrEmpty(tag.Value))).ToList();
         var sql = new StatementBuilder(database);
-        sql.Append("UPDATE runs SET tags = ").Append(Tags.Merge(database, "tags", sql.AddJson(Tags.ToJson(tags))));
-        foreach (var tag in LastOfEach(tags))
+        sql.Append("UPDATE runs SET tags = ").Append(Tags.Merge(database, "tags", sql.AddJson(Tags.ToJson(last))));
+        foreach (var tag in last)
         {
-            // An empty name changes nothing but the tag.
-            if (tag.Key == RunName && !string.IsNullOrEmpty(tag.Value))
-                sql.Append($", run_name = {sql.Add(FieldRules.MaxLength(tag.Value, MaxRunNameLength, "run_name"))}");
+            if (tag.Key == RunName)
+                sql.Append($", run_name = {sql.Add(FieldRules.MaxLength(tag.Value!, MaxRunNameLength, "run_name"))}");
             if (Column(tag.Key!, tag.Value) is { } column)
                 sql.Append($", {column.Name} = {Expression(sql, column)}");
         }
@@ -88,7 +89,7 @@ public static class RunTags
             string.Concat(columns.Select(column => ", " + Expression(sql, column))));
     }
 
-    private static IEnumerable<KeyValue> LastOfEach(IReadOnlyList<KeyValue> tags) =>
+    private static IEnumerable<KeyValue> LastOfEach(IEnumerable<KeyValue> tags) =>
         tags.GroupBy(tag => tag.Key, StringComparer.Ordinal).Select(group => group.Last());
 
     private static DerivedColumn? Column(string key, string? value) => key switch
