@@ -6,8 +6,8 @@ using MlflowCompat.Storage;
 namespace MlflowCompat.Server.Runs;
 
 /// <summary>
-/// The SQL of runs/search: a filter becomes semi-joins, so that no clause multiplies rows; an order key of metrics or params becomes a
-/// join on a key that is unique per run (contract: search §2).
+/// The SQL of runs/search: a filter becomes semi-joins, so that no clause multiplies rows; an order key of metrics or params reads what
+/// is unique per run (contract: search §2).
 /// </summary>
 internal static class RunSearch
 {
@@ -114,7 +114,7 @@ internal static class RunSearch
             + $"AND {Conditions.Text(sql, condition, clause.Comparator, clause.Value)}{fence})";
     }
 
-    /// <summary>One order key; what it joins goes to the statement at once. Runs without the key come last in both directions.</summary>
+    /// <summary>One order key. Runs without the key come last in both directions, and NaN, which is stored as 0, just before them.</summary>
     private static string OrderBy(StatementBuilder sql, OrderTerm term, int number)
     {
         var database = sql.Database;
@@ -122,13 +122,14 @@ internal static class RunSearch
         switch (term.Entity)
         {
             case EntityKind.Metric:
-                var metric = $"m{number}";
-                sql.Append($" LEFT JOIN latest_metrics {metric} ON {metric}.run_id = r.run_id AND {metric}.metric_name = {sql.Add(term.Key)}");
-                return $"CASE WHEN {metric}.is_nan THEN 1 WHEN {metric}.metric_value IS NULL THEN 2 ELSE 0 END, {metric}.metric_value {direction}";
+                // Stored values are finite, so that an infinity of the right sign comes after all of them.
+                var afterNumbers = database.Choose("'Infinity'::float8", "9e999");
+                var value = OfRun(sql, "latest_metrics", "metric_name", term.Key, $"o{number}", column =>
+                    $"CASE WHEN {column}.is_nan THEN {(term.Ascending ? "" : "-")}{afterNumbers} ELSE {column}.metric_value END");
+                return $"{value} {direction} NULLS LAST";
             case EntityKind.Param:
-                var param = $"p{number}";
-                sql.Append($" LEFT JOIN hyperparameters {param} ON {param}.run_id = r.run_id AND {param}.param_key = {sql.Add(term.Key)}");
-                return $"{Conditions.Ordinal(database, $"{param}.param_value")} {direction} NULLS LAST";
+                var param = OfRun(sql, "hyperparameters", "param_key", term.Key, $"o{number}", column => $"{column}.param_value");
+                return $"{Conditions.Ordinal(database, param)} {direction} NULLS LAST";
             case EntityKind.Tag:
                 var key = sql.Add(term.Key);
                 var tag = database.Choose(
@@ -147,6 +148,20 @@ internal static class RunSearch
                     _ => throw new InvalidOperationException($"The vocabulary let the order key {term.Key} through."),
                 };
         }
+    }
+
+    /// <summary>
+    /// A value that a run has once at most: from a join on PostgreSQL, which can hash it, and looked up by run on SQLite, which knows no
+    /// other way, takes 64 tables in a join, and (3.35) crashes when a join is ordered by that many terms.
+    /// </summary>
+    private static string OfRun(
+        StatementBuilder sql, string table, string nameColumn, string name, string alias, Func<string, string> expression)
+    {
+        var isKey = $"{alias}.run_id = r.run_id AND {alias}.{nameColumn} = {sql.Add(name)}";
+        if (sql.Database.Kind == DatabaseKind.Sqlite)
+            return $"(SELECT {expression(alias)} FROM {table} {alias} WHERE {isKey})";
+        sql.Append($" LEFT JOIN {table} {alias} ON {isKey}");
+        return expression(alias);
     }
 
     /// <summary>Times beyond the calendar share a TIMESTAMP and differ in the overflow column only (mapping C-2).</summary>
