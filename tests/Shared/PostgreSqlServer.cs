@@ -61,7 +61,8 @@ public sealed class PostgreSqlServer : IAsyncDisposable
 
     private readonly string administration;
     private readonly Process? keeper;
-    private int databases;
+    private readonly HashSet<string> databases = [];
+    private int count;
 
     private PostgreSqlServer(string administration, Process? keeper)
     {
@@ -113,15 +114,22 @@ public sealed class PostgreSqlServer : IAsyncDisposable
     /// <summary>Makes an empty database and returns its connection string.</summary>
     public async Task<string> CreateDatabaseAsync()
     {
-        var name = string.Create(CultureInfo.InvariantCulture, $"mlflow_compat_test_{Environment.ProcessId}_{Interlocked.Increment(ref databases)}");
+        var name = string.Create(CultureInfo.InvariantCulture, $"mlflow_compat_test_{Environment.ProcessId}_{Interlocked.Increment(ref count)}");
+        lock (databases)
+            databases.Add(name);
         // From template0, because nobody can be connected to it; with a name that a killed run on a lasting server may have used before.
         await ExecuteAsync(administration, $"DROP DATABASE IF EXISTS {name}", $"CREATE DATABASE {name} TEMPLATE template0");
         return new NpgsqlConnectionStringBuilder(administration) { Database = name, Pooling = true }.ToString();
     }
 
     /// <summary>Removes a database, also when somebody is connected to it.</summary>
-    public Task DropDatabaseAsync(string connectionString) =>
-        ExecuteAsync(administration, $"DROP DATABASE IF EXISTS {new NpgsqlConnectionStringBuilder(connectionString).Database} WITH (FORCE)");
+    public async Task DropDatabaseAsync(string connectionString)
+    {
+        var name = new NpgsqlConnectionStringBuilder(connectionString).Database!;
+        lock (databases)
+            databases.Remove(name);
+        await ExecuteAsync(administration, $"DROP DATABASE IF EXISTS {name} WITH (FORCE)");
+    }
 
     /// <summary>Runs statements on a connection of their own, each by itself.</summary>
     public static async Task ExecuteAsync(string connectionString, params string[] statements)
@@ -154,11 +162,31 @@ public sealed class PostgreSqlServer : IAsyncDisposable
         keeper.Dispose();
     }
 
-    private static async Task<PostgreSqlServer> StartSharedAsync() =>
-        Environment.GetEnvironmentVariable(AddressVariable) is { Length: > 0 } address
-            ? new PostgreSqlServer(
-                address.Contains("://", StringComparison.Ordinal) ? BackendStoreUri.PostgreSqlConnectionString(address) : address, null)
-            : await StartAsync();
+    private static async Task<PostgreSqlServer> StartSharedAsync()
+    {
+        if (Environment.GetEnvironmentVariable(AddressVariable) is not { Length: > 0 } address)
+            return await StartAsync();
+        var lent = new PostgreSqlServer(
+            address.Contains("://", StringComparison.Ordinal) ? BackendStoreUri.PostgreSqlConnectionString(address) : address, null);
+        // What the tests share is theirs until the end, and does not go away with the server.
+        AppDomain.CurrentDomain.ProcessExit += (_, _) => lent.DropRemainingDatabasesAsync().GetAwaiter().GetResult();
+        return lent;
+    }
+
+    private async Task DropRemainingDatabasesAsync()
+    {
+        string[] statements;
+        lock (databases)
+            statements = [.. databases.Select(name => $"DROP DATABASE IF EXISTS {name} WITH (FORCE)")];
+        try
+        {
+            await ExecuteAsync(administration, statements);
+        }
+        catch (Exception exception) when (exception is NpgsqlException or IOException)
+        {
+            // The end of the process is too late to fail a test.
+        }
+    }
 
     private async Task OrderAsync(string order)
     {

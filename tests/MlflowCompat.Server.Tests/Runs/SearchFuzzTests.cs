@@ -63,21 +63,22 @@ public sealed class SearchFuzzTests
         }
 
         string[] fields = ["params.p", "tags.t", "run_name", "user_id", "dataset.name", "dataset.digest", "dataset.context", "`run name`"];
-        foreach (var text in HardTexts.Where(text => !(text.Contains('\'', StringComparison.Ordinal) && text.Contains('"', StringComparison.Ordinal))))
+        foreach (var (number, text) in HardTexts.Index())
         {
-            var quote = text.Contains('\'', StringComparison.Ordinal) ? '"' : '\'';
+            if (text.Contains('\'', StringComparison.Ordinal) && text.Contains('"', StringComparison.Ordinal))
+                continue;
+            var literal = text.Contains('\'', StringComparison.Ordinal) ? $"\"{text}\"" : $"'{text}'";
             foreach (var field in fields)
-            {
-                Assert.Equal([ids[text]], await SearchAsync($"{field} = {quote}{text}{quote}"));
-                Assert.Equal(HardTexts.Length - 1, (await SearchAsync($"{field} != {quote}{text}{quote}")).Count);
-                var like = HardTexts.Where(other => Matches(other, text)).Select(other => ids[other]).Order(StringComparer.Ordinal);
-                Assert.Equal(like, (await SearchAsync($"{field} LIKE {quote}{text}{quote}")).Order(StringComparer.Ordinal));
-                if (field.StartsWith("dataset", StringComparison.Ordinal))
-                {
-                    Assert.Equal([ids[text]], await SearchAsync($"{field} IN ({quote}{text}{quote}, 'none of them')"));
-                    Assert.Equal(HardTexts.Length - 1, (await SearchAsync($"{field} NOT IN ({quote}{text}{quote})")).Count);
-                }
-            }
+                Assert.Equal([ids[text]], await SearchAsync($"{field} = {literal}"));
+
+            // The longer answers of the other comparators, each text with another field.
+            var chosen = fields[number % fields.Length];
+            Assert.Equal(HardTexts.Length - 1, (await SearchAsync($"{chosen} != {literal}")).Count);
+            var like = HardTexts.Where(other => Matches(other, text)).Select(other => ids[other]).Order(StringComparer.Ordinal);
+            Assert.Equal(like, (await SearchAsync($"{chosen} LIKE {literal}")).Order(StringComparer.Ordinal));
+            chosen = fields[4 + (number % 3)];
+            Assert.Equal([ids[text]], await SearchAsync($"{chosen} IN ({literal}, 'none of them')"));
+            Assert.Equal(HardTexts.Length - 1, (await SearchAsync($"{chosen} NOT IN ({literal})")).Count);
         }
 
         // Whatever was in the texts, nothing happened to what they speak of.
@@ -99,7 +100,7 @@ public sealed class SearchFuzzTests
         var twins = await Twins.CreateAsync();
         var random = new Random(21);
         var (accepted, found) = (0, 0);
-        for (var i = 0; i < 700; i++)
+        for (var i = 0; i < 500; i++)
         {
             var clauses = Enumerable.Range(0, random.Next(1, 4)).Select(_ => Clause(random));
             var filter = string.Join(random.Next(5) == 0 ? " and " : " AND ", clauses);
@@ -110,8 +111,8 @@ public sealed class SearchFuzzTests
             found += runs;
         }
 
-        Assert.InRange(accepted, 600, 700);
-        Assert.InRange(found, 700, 700 * Twins.Runs / 2);
+        Assert.InRange(accepted, 400, 500);
+        Assert.InRange(found, 500, 500 * Twins.Runs / 2);
     }
 
     [Fact]
@@ -120,7 +121,7 @@ public sealed class SearchFuzzTests
         var twins = await Twins.CreateAsync();
         var random = new Random(22);
         var accepted = 0;
-        for (var i = 0; i < 900; i++)
+        for (var i = 0; i < 600; i++)
         {
             var text = new StringBuilder();
             if (i % 3 == 0)
@@ -146,7 +147,7 @@ public sealed class SearchFuzzTests
                 accepted++;
         }
 
-        Assert.InRange(accepted, 50, 850);
+        Assert.InRange(accepted, 50, 550);
     }
 
     [Theory, BothDatabases]
