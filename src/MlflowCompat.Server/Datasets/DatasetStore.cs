@@ -73,9 +73,11 @@ public sealed class DatasetStore(Database database)
     private async Task AddDatasetsAsync(
         DatabaseSession session, ActiveRun run, IReadOnlyList<DatasetInput> inputs, List<Statement> statements, CancellationToken cancellationToken)
     {
-        // Of a data set that is given twice the first one counts, as it would in two requests.
+        // Of a data set that is given twice the first one counts, as it would in two requests. Runs that log the same ones at once insert
+        // them in the same order, or they would wait for each other.
         var given = inputs
             .DistinctBy(input => (input.Dataset!.Name, input.Dataset.Digest))
+            .OrderBy(input => input.Dataset!.Name, StringComparer.Ordinal).ThenBy(input => input.Dataset!.Digest, StringComparer.Ordinal)
             .Select(input => (Input: input, Id: Guid.NewGuid(), Facts: DatasetFacts.Of(input)))
             .ToList();
         await session.ExecuteAsync([.. given.Select(item => Insert(run, item.Id, item.Input.Dataset!, item.Facts))], cancellationToken)

@@ -52,11 +52,16 @@ public static class DatasetsApi
     private static async Task<SearchDatasetsResponse> Search(SearchDatasets request, DatasetStore store, CancellationToken cancellationToken)
     {
         if (request.ExperimentIds is not { Count: > 0 } ids)
-            throw FieldRules.Missing("experiment_ids");
+        {
+            throw MlflowException.InvalidParameter(
+                "Missing value for required parameter 'experiment_ids': a SearchDatasets request must specify at least one experiment_id.");
+        }
+
         if (ids.Count > MaxSearchExperiments)
         {
             throw MlflowException.InvalidParameter(string.Create(
-                CultureInfo.InvariantCulture, $"'experiment_ids' may name at most {MaxSearchExperiments} experiments, not {ids.Count}."));
+                CultureInfo.InvariantCulture,
+                $"Too many values for parameter 'experiment_ids': a SearchDatasets request cannot specify more than {MaxSearchExperiments}. It has {ids.Count}."));
         }
 
         var found = await store.SearchAsync([.. ids.Select(ExperimentId.TryParse).OfType<long>()], cancellationToken).ConfigureAwait(false);

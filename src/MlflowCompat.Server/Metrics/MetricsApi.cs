@@ -108,8 +108,13 @@ public static class MetricsApi
     private static Task GetHistoryBulk(
         GetMetricHistoryBulk request, MetricHistory history, HttpResponse response, CancellationToken cancellationToken)
     {
-        var ids = CheckRuns(request.RunId, "run_id");
-        var key = FieldRules.Required(request.MetricKey, "metric_key");
+        const string Request = "GetMetricHistoryBulk request";
+        var ids = CheckRuns(
+            request.RunId,
+            $"Missing value for required parameter 'run_id': a {Request} must specify at least one run_id.",
+            $"Too many values for parameter 'run_id': a {Request} cannot specify more than");
+        if (request.MetricKey is not { Length: > 0 } key)
+            throw MlflowException.InvalidParameter($"Missing value for required parameter 'metric_key': a {Request} must specify a metric_key.");
         var asked = request.MaxResults ?? MaxBulkResults;
         var maxResults = asked is < 0 or > MaxBulkResults ? MaxBulkResults : asked;
         return history.WriteBulkAsync(ids, key, maxResults, response, cancellationToken);
@@ -118,15 +123,24 @@ public static class MetricsApi
     private static Task GetHistoryBulkInterval(
         GetMetricHistoryBulkInterval request, MetricHistory history, HttpResponse response, CancellationToken cancellationToken)
     {
-        var ids = CheckRuns(request.RunIds, "run_ids");
+        var ids = CheckRuns(
+            request.RunIds,
+            "Missing value for required parameter 'run_ids'. A GetMetricHistoryBulkInterval request needs at least one of them.",
+            "Too many values for parameter 'run_ids': a GetMetricHistoryBulkInterval request must specify at most");
         var key = FieldRules.Required(request.MetricKey, "metric_key");
         var maxResults = SearchLimits.MaxResults(request.MaxResults ?? MaxIntervalResults, MaxIntervalResults);
         if (request.StartStep is null != request.EndStep is null)
-            throw MlflowException.InvalidParameter("'start_step' and 'end_step' must be given together or not at all.");
+        {
+            throw MlflowException.InvalidParameter(
+                $"'{(request.EndStep is null ? "end_step" : "start_step")}' is missing. If either start step or end step are specified, both must be specified.");
+        }
+
         if (request.StartStep > request.EndStep)
         {
             throw MlflowException.InvalidValue(
-                "end_step", $"{request.EndStep}", string.Create(CultureInfo.InvariantCulture, $"it must not be below start_step {request.StartStep}."));
+                "end_step",
+                $"{request.EndStep}",
+                string.Create(CultureInfo.InvariantCulture, $"end_step must be greater than start_step. They may also be equal; start_step is {request.StartStep}."));
         }
 
         return history.WriteIntervalAsync(
@@ -190,14 +204,14 @@ public static class MetricsApi
             throw MlflowException.InvalidParameter($"Duplicate parameter keys have been submitted: {string.Join(", ", duplicates.Select(key => MlflowException.Quote(key!)))}. Each key may be given once in 'params'.");
     }
 
-    private static List<Guid> CheckRuns(List<string>? ids, string parameter)
+    private static List<Guid> CheckRuns(List<string>? ids, string missing, string tooMany)
     {
         if (ids is null || ids.Count == 0)
-            throw FieldRules.Missing(parameter);
+            throw MlflowException.InvalidParameter(missing);
         if (ids.Count > MaxBulkRuns)
         {
             throw MlflowException.InvalidParameter(string.Create(
-                CultureInfo.InvariantCulture, $"'{parameter}' may name at most {MaxBulkRuns} runs, not {ids.Count}."));
+                CultureInfo.InvariantCulture, $"{tooMany} {MaxBulkRuns} run_ids. It has {ids.Count}."));
         }
 
         return [.. ids.Select(RunId.TryParse).OfType<Guid>().Distinct()];

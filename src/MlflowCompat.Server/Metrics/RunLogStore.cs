@@ -64,8 +64,8 @@ public sealed class RunLogStore(Database database, ServerOptions options)
         if (conflicts.Count > 0)
         {
             var list = string.Join("; ", conflicts.Select(parameter =>
-                $"param {MlflowException.Quote(parameter.Key!)} is {MlflowException.Quote(stored[parameter.Key!])} and was sent as {MlflowException.Quote(parameter.Value!)}"));
-            throw MlflowException.InvalidParameter($"Changing param values is not allowed. In run {RunId.Format(run.Id)}: {list}");
+                $"Param with key={MlflowException.Quote(parameter.Key!)} is {MlflowException.Quote(stored[parameter.Key!])} and was sent as {MlflowException.Quote(parameter.Value!)}"));
+            throw MlflowException.InvalidParameter($"Changing param values is not allowed. {list} (run {RunId.Format(run.Id)})");
         }
 
         return [.. parameters.Where(parameter => !stored.ContainsKey(parameter.Key!))];

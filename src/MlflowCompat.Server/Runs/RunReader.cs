@@ -32,7 +32,7 @@ internal static class RunReader
         (SELECT json_agg(json_build_object(
                 'tags', (SELECT json_agg(json_build_object('key', t.name, 'value', t.value)) FROM input_tags t WHERE t.input_uuid = i.input_uuid),
                 'dataset', json_build_object('name', d.dataset_name, 'digest', d.dataset_digest, 'source_type', d.dataset_source_type,
-                    'source', d.dataset_source, 'schema', d.dataset_schema, 'profile', d.dataset_profile)))
+                    'source', d.dataset_source, 'schema', d.dataset_schema, 'profile', d.dataset_profile)) ORDER BY d.dataset_id)
             FROM inputs i JOIN datasets d ON d.dataset_uuid = i.source_id::uuid
             WHERE i.destination_type = 'RUN' AND i.destination_id = r.run_uuid::text AND i.source_type = 'DATASET'),
         (SELECT json_agg(json_build_object('model_id', o.destination_id, 'step', o.step))
@@ -51,12 +51,13 @@ internal static class RunReader
 
     private const string SqliteColumns = $"""
         {InfoColumns}, r.tags,
-        (SELECT json_group_array(json_object(
+        (SELECT json_group_array(json(entry)) FROM (SELECT json_object(
                 'tags', json((SELECT json_group_array(json_object('key', t.name, 'value', t.value)) FROM input_tags t WHERE t.input_uuid = i.input_uuid)),
                 'dataset', json_object('name', d.dataset_name, 'digest', d.dataset_digest, 'source_type', d.dataset_source_type,
-                    'source', d.dataset_source, 'schema', d.dataset_schema, 'profile', d.dataset_profile)))
+                    'source', d.dataset_source, 'schema', d.dataset_schema, 'profile', d.dataset_profile)) AS entry
             FROM inputs i JOIN datasets d ON d.dataset_uuid = i.source_id
-            WHERE i.destination_type = 'RUN' AND i.destination_id = r.run_uuid AND i.source_type = 'DATASET'),
+            WHERE i.destination_type = 'RUN' AND i.destination_id = r.run_uuid AND i.source_type = 'DATASET'
+            ORDER BY d.dataset_id)),
         (SELECT json_group_array(json_object('model_id', o.destination_id, 'step', o.step))
             FROM inputs o WHERE o.source_type = 'RUN_OUTPUT' AND o.source_id = r.run_uuid AND o.destination_type = 'MODEL_OUTPUT'),
         r.run_id
@@ -195,8 +196,13 @@ internal static class RunReader
     private static List<DatasetInput>? ReadInputs(DbDataReader reader)
     {
         var inputs = ReadJsonList<DatasetInput>(reader, DatasetsOrdinal);
-        // SQLite aggregates no rows to an empty array where PostgreSQL gives NULL.
-        inputs?.ForEach(input => input.Tags = input.Tags is { Count: > 0 } ? input.Tags : null);
+        foreach (var input in inputs ?? [])
+        {
+            // SQLite aggregates no rows to an empty array where PostgreSQL gives NULL.
+            input.Tags = input.Tags is { Count: > 0 } ? input.Tags : null;
+            input.Tags?.Sort((left, right) => string.CompareOrdinal(left.Key, right.Key));
+        }
+
         return inputs;
     }
 

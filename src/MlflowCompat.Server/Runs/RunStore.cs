@@ -45,8 +45,11 @@ public sealed class RunStore(Database database, ServerOptions options)
             return await database.WriteAsync(
                 async (session, token) =>
                 {
+                    // Held until the run is there: deleting the experiment waits for it, and takes it along.
                     var location = await session.FirstOrDefaultAsync(
-                        database.Statement("SELECT COALESCE(artifact_location, ''), lifecycle_stage FROM experiments WHERE experiment_id = $1")
+                        database.Statement(
+                            "SELECT COALESCE(artifact_location, ''), lifecycle_stage FROM experiments WHERE experiment_id = $1 FOR SHARE",
+                            "SELECT COALESCE(artifact_location, ''), lifecycle_stage FROM experiments WHERE experiment_id = $1")
                             .Add(experimentId),
                         reader => reader.GetString(1) == "active" ? reader.GetString(0) : throw ExperimentId.NotActive(experimentId),
                         token).ConfigureAwait(false) ?? throw ExperimentId.NotFound(experimentId);

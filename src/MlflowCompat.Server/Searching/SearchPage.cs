@@ -30,5 +30,5 @@ public static class SearchLimits
             : throw MlflowException.InvalidValue(
                 "max_results",
                 given.ToString(CultureInfo.InvariantCulture),
-                string.Create(CultureInfo.InvariantCulture, $"it must be between 1 and {limit}."));
+                string.Create(CultureInfo.InvariantCulture, $"max_results must be between 1 and {limit}."));
 }

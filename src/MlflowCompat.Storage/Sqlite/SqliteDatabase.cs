@@ -1,5 +1,6 @@
 using System.Collections.Concurrent;
 using System.Data.Common;
+using System.Diagnostics;
 using Microsoft.Data.Sqlite;
 
 namespace MlflowCompat.Storage.Sqlite;
@@ -12,6 +13,9 @@ public sealed class SqliteDatabase : Database
 {
     /// <summary>How long another process may hold the file's write lock before a write is refused.</summary>
     private const int BusyTimeoutSeconds = 5;
+
+    /// <summary>Pause between two attempts to get that lock.</summary>
+    private const int LockRetryMilliseconds = 20;
 
     private static readonly object ProviderLock = new();
     private static bool providerReady;
@@ -86,11 +90,12 @@ public sealed class SqliteDatabase : Database
     public override async Task<T> WriteAsync<T>(
         Func<DatabaseSession, CancellationToken, Task<T>> work, CancellationToken cancellationToken)
     {
+        var asked = Stopwatch.GetTimestamp();
         await writerTurn.WaitAsync(cancellationToken).ConfigureAwait(false);
         try
         {
             writer ??= new Session(null, ConnectForUse());
-            writer.Begin("BEGIN IMMEDIATE");
+            await writer.BeginWriteAsync(asked, cancellationToken).ConfigureAwait(false);
             try
             {
                 var result = await work(writer, cancellationToken).ConfigureAwait(false);
@@ -145,6 +150,22 @@ public sealed class SqliteDatabase : Database
         private readonly Dictionary<string, SqliteCommand> prepared = [];
 
         public void Begin(string sql) => Prepare(sql).ExecuteNonQuery();
+
+        /// <summary>
+        /// Takes the file's write lock. The patience with another process counts from when the write was asked for, so that many writes
+        /// that wait for one turn after the other are all refused in time, and no thread waits with them.
+        /// </summary>
+        public async Task BeginWriteAsync(long asked, CancellationToken cancellationToken)
+        {
+            int result;
+            while ((result = SQLitePCL.raw.sqlite3_exec(connection.Handle, "BEGIN IMMEDIATE")) == SQLitePCL.raw.SQLITE_BUSY
+                && Stopwatch.GetElapsedTime(asked).TotalSeconds < BusyTimeoutSeconds)
+            {
+                await Task.Delay(LockRetryMilliseconds, cancellationToken).ConfigureAwait(false);
+            }
+
+            SqliteException.ThrowExceptionForRC(result, connection.Handle);
+        }
 
         public void End(string sql) => Prepare(sql).ExecuteNonQuery();
 
