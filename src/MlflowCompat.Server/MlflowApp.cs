@@ -43,7 +43,7 @@ public static class MlflowApp
         builder.Services.AddSingleton(database);
         builder.Services.AddScoped<ExperimentStore>();
         builder.Services.AddScoped<RunStore>();
-        builder.Services.AddScoped<RunLogStore>();
+        builder.Services.AddSingleton<RunLogStore>();
         builder.Services.AddScoped<MetricHistory>();
         builder.Services.AddScoped<DatasetStore>();
 

@@ -30,6 +30,9 @@ public abstract class Database : IAsyncDisposable
     /// <summary>A statement that has to be said differently to each database.</summary>
     public Statement Statement(string postgreSql, string sqlite) => new(Kind, Choose(postgreSql, sqlite));
 
+    /// <summary>An INSERT of rows that are then given column by column; <paramref name="onConflict"/> follows them.</summary>
+    public RowsStatement InsertRows(string table, string columns, string onConflict = "") => new(Kind, table, columns, onConflict);
+
     /// <summary>The text for this database: a fragment of SQL where only that differs.</summary>
     public string Choose(string postgreSql, string sqlite) => Kind == DatabaseKind.PostgreSql ? postgreSql : sqlite;
 
@@ -38,10 +41,12 @@ public abstract class Database : IAsyncDisposable
     public abstract ValueTask<DatabaseSession> OpenAsync(CancellationToken cancellationToken);
 
     /// <summary>
-    /// Runs <paramref name="work"/> in a transaction and commits it. When <paramref name="work"/> throws, nothing is written. It is run
-    /// again when the database gave the transaction up in favour of another one, so it must not change anything outside the database.
-    /// Once the commit has begun it is not cancelled any more.
+    /// Runs <paramref name="work"/> in a transaction and commits it; on SQLite together with whatever else waits to be written. When
+    /// <paramref name="work"/> throws, nothing of it is written. It is run again when the database gave the transaction up in favour of
+    /// another one, so it must not change anything outside the database. Once the commit has begun it is not cancelled any more.
     /// </summary>
+    /// <exception cref="WriteQueueFullException">Too much waits to be written.</exception>
+    /// <exception cref="System.Data.Common.DbException">See <see cref="DatabaseFaults"/>.</exception>
     public abstract Task<T> WriteAsync<T>(Func<DatabaseSession, CancellationToken, Task<T>> work, CancellationToken cancellationToken);
 
     /// <inheritdoc cref="WriteAsync{T}"/>

@@ -18,6 +18,16 @@ public abstract class DatabaseSession : IAsyncDisposable
     /// <summary>Runs statements in order; on a database server all of them in one round trip.</summary>
     public abstract Task ExecuteAsync(IReadOnlyList<Statement> statements, CancellationToken cancellationToken);
 
+    /// <summary>
+    /// Runs a statement as one of the last of its transaction: a database server gets it together with the commit. Nothing may be read
+    /// after it that depends on it, and its failure may come out of <see cref="Database.WriteAsync{T}"/> instead of from here.
+    /// </summary>
+    /// <exception cref="InvalidOperationException">The session is for reading.</exception>
+    public abstract Task ExecuteLastAsync(Statement statement, CancellationToken cancellationToken);
+
+    /// <inheritdoc cref="ExecuteLastAsync(Statement, CancellationToken)"/>
+    public abstract Task ExecuteLastAsync(RowsStatement statement, CancellationToken cancellationToken);
+
     /// <summary>The mapped first row, or null when there is none.</summary>
     public async Task<T?> FirstOrDefaultAsync<T>(Statement statement, Func<DbDataReader, T> map, CancellationToken cancellationToken)
         where T : class

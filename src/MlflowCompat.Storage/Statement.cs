@@ -81,42 +81,12 @@ public sealed class Statement
     public Statement Add(IReadOnlyList<Guid> values) =>
         kind == DatabaseKind.PostgreSql ? Typed(values.ToArray()) : Add(values.Select(Text).ToArray());
 
-    /// <summary>Adds a DOUBLE PRECISION array; PostgreSQL only, because text does not carry a double exactly through SQLite's JSON.</summary>
-    public Statement Add(double[] values) => Array(values);
-
-    /// <summary>Adds a BOOLEAN array; PostgreSQL only.</summary>
-    public Statement Add(bool[] values) => Array(values);
-
-    /// <summary>Adds a BIGINT array whose elements may be NULL; PostgreSQL only.</summary>
-    public Statement Add(long?[] values) => Array(values);
-
-    /// <summary>Adds a text array whose elements may be NULL; PostgreSQL only.</summary>
-    public Statement AddNullable(string?[] values) => Array(values);
-
-    /// <summary>Adds two arrays, times and what goes to their overflow column; PostgreSQL only.</summary>
-    public Statement AddTimesAndOverflows(IReadOnlyList<long> milliseconds)
-    {
-        var timestamps = new DateTime[milliseconds.Count];
-        var overflows = new long?[milliseconds.Count];
-        for (var i = 0; i < timestamps.Length; i++)
-        {
-            timestamps[i] = StoredTime.ToTimestamp(milliseconds[i]);
-            overflows[i] = StoredTime.ToOverflow(milliseconds[i]);
-        }
-
-        return Add(new NpgsqlParameter<DateTime[]> { TypedValue = timestamps, NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.Timestamp })
-            .Array(overflows);
-    }
-
     private static string MakePlaceholder(int index) => string.Create(CultureInfo.InvariantCulture, $"${index + 1}");
 
     private static string Text(Guid value) => value.ToString("D");
 
     private Statement Typed<T>(T value) =>
         Add(kind == DatabaseKind.PostgreSql ? new NpgsqlParameter<T> { TypedValue = value } : new SqliteParameter { Value = value });
-
-    private Statement Array<T>(T[] values) =>
-        kind == DatabaseKind.PostgreSql ? Typed(values) : throw new NotSupportedException("SQLite has no arrays; run the statement once per row.");
 
     private Statement Null(NpgsqlDbType type) =>
         Add(kind == DatabaseKind.PostgreSql
@@ -130,7 +100,6 @@ public sealed class Statement
         parameters.Add(parameter);
         return this;
     }
-
 }
 
 [JsonSerializable(typeof(long[]))]

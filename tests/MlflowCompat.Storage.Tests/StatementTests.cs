@@ -90,32 +90,6 @@ public sealed class StatementTests
     public Task GuidArray_UsedAsList_SelectsItsElements(DatabaseKind kind) =>
         AssertElementsAsync(kind, statement => statement.Add([Uuid, Guid.Empty]), [.. new[] { Uuid, Guid.Empty }], reader => reader.GetGuid(0));
 
-    [Fact]
-    public async Task PostgreSqlArrays_OfEveryKind_ComeBackWithTheirNulls()
-    {
-        var test = await TestDatabase.SharedAsync(DatabaseKind.PostgreSql);
-        await using var database = test.Open();
-        await using var session = await database.OpenAsync(CancellationToken.None);
-        var rows = await session.ListAsync(
-            database.Statement("SELECT * FROM unnest($1, $2, $3, $4)")
-                .Add([0.5, double.NaN]).Add([true, false]).Add([1L, (long?)null]).AddNullable(["a", null]),
-            reader => (reader.GetDouble(0), reader.GetBoolean(1), reader.IsDBNull(2), reader.GetStringOrNull(3)),
-            CancellationToken.None);
-        Assert.Equal([(0.5, true, false, "a"), (double.NaN, false, true, null)], rows);
-    }
-
-    [Fact]
-    public async Task SqliteArrays_OfDoublesBoolsAndNulls_AreRefused()
-    {
-        var test = await TestDatabase.SharedAsync(DatabaseKind.Sqlite);
-        await using var database = test.Open();
-        var statement = database.Statement("SELECT $1");
-        Assert.Throws<NotSupportedException>(() => statement.Add([0.5]));
-        Assert.Throws<NotSupportedException>(() => statement.Add([true]));
-        Assert.Throws<NotSupportedException>(() => statement.Add([(long?)null]));
-        Assert.Throws<NotSupportedException>(() => statement.AddNullable([null]));
-    }
-
     [Theory]
     [BothDatabases]
     public async Task Builder_FortyValuesInAnyPlace_EachReachItsPlaceholder(DatabaseKind kind)

@@ -86,16 +86,16 @@ public sealed class StoredTimeTests
         Assert.Equal([expected], await database.ReadAsync(reader => reader.GetMillisecondsOrNull(0, 1)));
     }
 
-    [Fact]
-    public async Task PostgreSql_TimesAndOverflowsAsArrays_ComeBackExactly()
+    [Theory]
+    [BothDatabases]
+    public async Task TimesAndOverflows_AsColumnsOfManyRows_ComeBackExactly(DatabaseKind kind)
     {
         long[] times = [0, -1, 1_763_683_200_123, StoredTime.CalendarMax, NanosecondsByMistake, long.MinValue];
-        await using var database = await TableAsync(DatabaseKind.PostgreSql);
+        await using var database = await TableAsync(kind);
         await using (var opened = database.Database.Open())
         {
             await opened.WriteAsync(
-                (session, token) => session.ExecuteAsync(
-                    opened.Statement("INSERT INTO times (at, at_ms) SELECT * FROM unnest($1, $2)").AddTimesAndOverflows(times), token),
+                (session, token) => session.ExecuteLastAsync(opened.InsertRows("times", "at, at_ms").AddTimesAndOverflows(times), token),
                 CancellationToken.None);
         }
 

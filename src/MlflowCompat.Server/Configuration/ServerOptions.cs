@@ -47,4 +47,10 @@ public sealed record ServerOptions
 
     /// <summary>Whether too long param and tag values are cut instead of refused (MLFLOW_TRUNCATE_LONG_VALUES).</summary>
     public bool TruncateLongValues { get; init; } = true;
+
+    /// <summary>
+    /// How many rows of metrics, params and tags may wait to be written; requests beyond are told to come back. A row takes about 300
+    /// bytes of memory until it is written.
+    /// </summary>
+    public int MaxWaitingRows { get; init; } = 100_000;
 }

@@ -3,6 +3,7 @@ using System.Globalization;
 using MlflowCompat.Search;
 using MlflowCompat.Server.Configuration;
 using MlflowCompat.Server.Http;
+using MlflowCompat.Server.Runs;
 using MlflowCompat.Server.Searching;
 using MlflowCompat.Storage;
 
@@ -169,7 +170,8 @@ public sealed class ExperimentStore(Database database, ArtifactRoots artifactRoo
                 token).ConfigureAwait(false);
             if (changed == 0)
                 throw ExperimentId.NotFound(id);
-            await session.ExecuteAsync(
+            await ActiveRun.LockAllAsync(database, session, id, token).ConfigureAwait(false);
+            await session.ExecuteLastAsync(
                 database.Statement("""
                     UPDATE runs SET lifecycle_stage = 'deleted', deleted_at = $2, updated_at = $2
                     WHERE experiment_id = $1 AND lifecycle_stage = 'active'
@@ -192,6 +194,7 @@ public sealed class ExperimentStore(Database database, ArtifactRoots artifactRoo
                 token).ConfigureAwait(false);
             if (changed == 0)
                 throw ExperimentId.NotFound(id);
+            await ActiveRun.LockAllAsync(database, session, id, token).ConfigureAwait(false);
             // A fingerprint that lives already, or that several deleted runs share, stays with one of them only (mapping C-12).
             await session.ExecuteAsync(
                 [

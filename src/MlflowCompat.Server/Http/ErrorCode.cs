@@ -12,6 +12,9 @@ public enum ErrorCode
     /// <summary>503: the database is away or busy; clients retry.</summary>
     TemporarilyUnavailable,
 
+    /// <summary>429: more is waiting to be written than is kept in memory; clients retry.</summary>
+    RequestLimitExceeded,
+
     /// <summary>499: the client gave up.</summary>
     Cancelled,
 
@@ -37,6 +40,7 @@ public static class ErrorCodes
         ErrorCode.InternalError => "INTERNAL_ERROR",
         ErrorCode.InvalidState => "INVALID_STATE",
         ErrorCode.TemporarilyUnavailable => "TEMPORARILY_UNAVAILABLE",
+        ErrorCode.RequestLimitExceeded => "REQUEST_LIMIT_EXCEEDED",
         ErrorCode.Cancelled => "CANCELLED",
         ErrorCode.ResourceAlreadyExists => "RESOURCE_ALREADY_EXISTS",
         ErrorCode.BadRequest => "BAD_REQUEST",
@@ -50,6 +54,7 @@ public static class ErrorCodes
     {
         ErrorCode.InternalError or ErrorCode.InvalidState => StatusCodes.Status500InternalServerError,
         ErrorCode.TemporarilyUnavailable => StatusCodes.Status503ServiceUnavailable,
+        ErrorCode.RequestLimitExceeded => StatusCodes.Status429TooManyRequests,
         ErrorCode.Cancelled => StatusCodes.Status499ClientClosedRequest,
         ErrorCode.ResourceDoesNotExist => StatusCodes.Status404NotFound,
         _ => StatusCodes.Status400BadRequest,

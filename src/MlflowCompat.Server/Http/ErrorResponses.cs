@@ -9,7 +9,7 @@ namespace MlflowCompat.Server.Http;
 /// </summary>
 public static class ErrorResponses
 {
-    /// <summary>How long a client should wait before it tries an unavailable database again, in seconds.</summary>
+    /// <summary>How long a client should wait before it tries an unavailable or overloaded database again, in seconds.</summary>
     private const string RetryAfterSeconds = "1";
 
     /// <summary>Answers the failures of everything behind it.</summary>
@@ -38,6 +38,10 @@ public static class ErrorResponses
 
             case OperationCanceledException when context.RequestAborted.IsCancellationRequested:
                 return context.Response.WriteErrorAsync(ErrorCode.Cancelled, "The request was cancelled by the client.");
+
+            case WriteQueueFullException full:
+                context.Response.Headers.RetryAfter = RetryAfterSeconds;
+                return context.Response.WriteErrorAsync(ErrorCode.RequestLimitExceeded, $"{full.Message} Nothing was written; try again.");
 
             case BadHttpRequestException bad:
                 return context.Response.WriteErrorAsync(ErrorCode.InvalidParameterValue, $"Bad request: {bad.Message}");

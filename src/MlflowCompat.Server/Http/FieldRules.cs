@@ -13,14 +13,14 @@ public static class FieldRules
     public const int MaxKeyLength = 250;
 
     /// <summary>A field that has to be given: absent, null and "" are refused.</summary>
-    public static string Required(string? value, string parameter) => string.IsNullOrEmpty(value) ? throw Missing(parameter) : value;
+    public static string Required(string? value, FieldName parameter) => string.IsNullOrEmpty(value) ? throw Missing(parameter) : value;
 
     /// <summary>A number that has to be given; 0 counts.</summary>
-    public static T Required<T>(T? value, string parameter)
+    public static T Required<T>(T? value, FieldName parameter)
         where T : struct => value ?? throw Missing(parameter);
 
     /// <summary>The error for a field that was not given.</summary>
-    public static MlflowException Missing(string parameter) => MlflowException.InvalidParameter(
+    public static MlflowException Missing(FieldName parameter) => MlflowException.InvalidParameter(
         $"Missing value for required parameter '{parameter}'. See the API docs for more information about request parameters.");
 
     /// <summary>Number of Unicode code points; an unpaired surrogate counts as one.</summary>
@@ -40,7 +40,7 @@ public static class FieldRules
     /// <param name="value">The text.</param>
     /// <param name="limit">Largest number of code points.</param>
     /// <param name="what">How the message calls the field: <c>Metric name</c>, <c>key</c>, <c>tags[0].key</c> …</param>
-    public static string MaxLength(string value, int limit, string what)
+    public static string MaxLength(string value, int limit, FieldName what)
     {
         // A text cannot have more code points than UTF-16 units, so most need no counting.
         if (value.Length > limit && CodePoints(value) > limit)
@@ -68,7 +68,7 @@ public static class FieldRules
     /// <param name="key">What was sent.</param>
     /// <param name="parameter">Path of the field: <c>key</c>, <c>metrics[0].name</c> …</param>
     /// <param name="lengthName">How the message about its length calls it.</param>
-    public static string Key(string? key, string parameter, string lengthName)
+    public static string Key(string? key, FieldName parameter, FieldName lengthName)
     {
         var given = Required(key, parameter);
         foreach (var rune in given.EnumerateRunes())
@@ -76,7 +76,7 @@ public static class FieldRules
             if (!IsKeyCharacter(rune))
             {
                 throw MlflowException.InvalidValue(
-                    parameter,
+                    parameter.ToString(),
                     MlflowException.Quote(given),
                     "names may only contain alphanumerics, underscores (_), dashes (-), periods (.), spaces ( ), colons (:) and slashes (/).");
             }
@@ -86,7 +86,7 @@ public static class FieldRules
         if (normal != given || normal == "." || normal.StartsWith('/') || normal.StartsWith("..", StringComparison.Ordinal))
         {
             throw MlflowException.InvalidValue(
-                parameter,
+                parameter.ToString(),
                 MlflowException.Quote(given),
                 $"names may be treated as files in certain cases, and must not resolve to other names when treated as such; this one would resolve to {MlflowException.Quote(normal)}.");
         }

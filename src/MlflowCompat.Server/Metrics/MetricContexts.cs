@@ -8,7 +8,7 @@ namespace MlflowCompat.Server.Metrics;
 /// What the points of a request refer to: logged models and data sets, and from the latter what kind of data a point was measured on
 /// (mapping C-23, C-24). Most requests name neither, and then nothing is asked of the database.
 /// </summary>
-public sealed class MetricContexts
+internal sealed class MetricContexts
 {
     private const string DefaultType = "validation";
 
@@ -21,37 +21,65 @@ public sealed class MetricContexts
     ];
 
     private readonly Dictionary<Guid, long> models = [];
-    private readonly Dictionary<(string Name, string Digest), (long Key, string? Context)> datasets = [];
+    private readonly Dictionary<(long Run, string Name, string Digest), (long Key, string? Context)> datasets = [];
 
     private MetricContexts()
     {
     }
 
-    /// <summary>Looks up everything that the points name.</summary>
-    /// <exception cref="MlflowException">RESOURCE_DOES_NOT_EXIST: a logged model is not there.</exception>
-    public static async Task<MetricContexts> ResolveAsync(
-        Database database, DatabaseSession session, ActiveRun run, IReadOnlyList<MetricPoint> points, CancellationToken cancellationToken)
+    /// <summary>Looks up everything that the points of some requests name.</summary>
+    public static async Task<MetricContexts> ReadAsync(
+        Database database,
+        DatabaseSession session,
+        Dictionary<Guid, HeldRun> held,
+        List<PendingLog> logs,
+        CancellationToken cancellationToken)
     {
         var contexts = new MetricContexts();
-        var modelIds = points.Select(point => point.Model).OfType<Guid>().Distinct().ToList();
+        var modelIds = new HashSet<Guid>();
+        var datasetNames = new HashSet<string>(StringComparer.Ordinal);
+        var datasetRuns = new HashSet<long>();
+        foreach (var log in logs)
+        {
+            foreach (var point in log.Log.Metrics)
+            {
+                if (point.Model is { } model)
+                    modelIds.Add(model);
+                if (point.DatasetName is not { } name)
+                    continue;
+                datasetNames.Add(name);
+                datasetRuns.Add(held[log.RunId].Run.Key);
+            }
+        }
+
         if (modelIds.Count > 0)
-            await contexts.ReadModelsAsync(database, session, modelIds, cancellationToken).ConfigureAwait(false);
-        var names = points.Select(point => point.DatasetName).OfType<string>().Distinct(StringComparer.Ordinal).ToList();
-        if (names.Count > 0)
-            await contexts.ReadDatasetsAsync(database, session, run, names, cancellationToken).ConfigureAwait(false);
+            await contexts.ReadModelsAsync(database, session, [.. modelIds], cancellationToken).ConfigureAwait(false);
+        if (datasetNames.Count > 0)
+            await contexts.ReadDatasetsAsync(database, session, [.. datasetRuns], [.. datasetNames], cancellationToken).ConfigureAwait(false);
         return contexts;
+    }
+
+    /// <summary>Refuses points of logged models that are not there.</summary>
+    /// <exception cref="MlflowException">RESOURCE_DOES_NOT_EXIST.</exception>
+    public void RequireModels(IReadOnlyList<MetricPoint> points)
+    {
+        foreach (var point in points)
+        {
+            if (point.Model is { } id && !models.ContainsKey(id))
+                throw ModelId.NotFound(ModelId.Format(id));
+        }
     }
 
     /// <summary>Key of the logged model of a point.</summary>
     public long? ModelKey(MetricPoint point) => point.Model is { } id ? models[id] : null;
 
     /// <summary>Key of the data set of a point; it may name one that is not stored.</summary>
-    public long? DatasetKey(MetricPoint point) => Find(point)?.Key;
+    public long? DatasetKey(ActiveRun run, MetricPoint point) => Find(run, point)?.Key;
 
     /// <summary>The value of <c>dataset_type</c>: by the context of the named data set, else by the name of the metric.</summary>
-    public string DatasetType(MetricPoint point)
+    public string DatasetType(ActiveRun run, MetricPoint point)
     {
-        if (Find(point)?.Context is { } context && TypeOf(context) is { } byContext)
+        if (Find(run, point)?.Context is { } context && TypeOf(context) is { } byContext)
             return byContext;
         foreach (var (prefix, type) in NamePrefixes)
         {
@@ -70,11 +98,13 @@ public sealed class MetricContexts
         _ => null,
     };
 
-    private (long Key, string? Context)? Find(MetricPoint point) =>
-        point.DatasetName is not null && datasets.TryGetValue((point.DatasetName, point.DatasetDigest ?? ""), out var dataset) ? dataset : null;
+    private (long Key, string? Context)? Find(ActiveRun run, MetricPoint point) =>
+        point.DatasetName is not null && datasets.TryGetValue((run.Key, point.DatasetName, point.DatasetDigest ?? ""), out var dataset)
+            ? dataset
+            : null;
 
     private async Task ReadModelsAsync(
-        Database database, DatabaseSession session, List<Guid> ids, CancellationToken cancellationToken)
+        Database database, DatabaseSession session, IReadOnlyList<Guid> ids, CancellationToken cancellationToken)
     {
         var rows = await session.ListAsync(
             database.Statement(
@@ -85,30 +115,36 @@ public sealed class MetricContexts
             cancellationToken).ConfigureAwait(false);
         foreach (var (id, key) in rows)
             models.Add(id, key);
-        foreach (var id in ids)
-        {
-            if (!models.ContainsKey(id))
-                throw ModelId.NotFound(ModelId.Format(id));
-        }
     }
 
     private async Task ReadDatasetsAsync(
-        Database database, DatabaseSession session, ActiveRun run, List<string> names, CancellationToken cancellationToken)
+        Database database,
+        DatabaseSession session,
+        IReadOnlyList<long> runs,
+        IReadOnlyList<string> names,
+        CancellationToken cancellationToken)
     {
-        var ofRun = $"i.source_type = 'DATASET' AND i.source_id = {database.Choose("d.dataset_uuid::text", "d.dataset_uuid")} "
-            + "AND i.destination_type = 'RUN' AND i.destination_id = $2";
+        var ofRun = database.Choose(
+            "i.source_id = d.dataset_uuid::text AND i.destination_id = r.run_uuid::text",
+            "i.source_id = d.dataset_uuid AND i.destination_id = r.run_uuid");
         var rows = await session.ListAsync(
             database.Statement($"""
-                SELECT d.dataset_id, d.dataset_name, d.dataset_digest,
+                SELECT r.run_id, d.dataset_id, d.dataset_name, d.dataset_digest,
                     (SELECT t.value FROM inputs i JOIN input_tags t ON t.input_uuid = i.input_uuid
-                        WHERE {ofRun} AND t.name = 'mlflow.data.context')
-                FROM datasets d
-                WHERE d.experiment_id = $1 AND d.dataset_name {database.Choose("= ANY($3)", "IN (SELECT value FROM json_each($3))")}
-                """).Add(run.ExperimentId).Add(run.Id.ToString("D")).Add(names),
-            reader => (Key: reader.GetInt64(0), Name: reader.GetString(1), Digest: reader.GetStringOrNull(2) ?? "", Context: reader.GetStringOrNull(3)),
+                        WHERE i.source_type = 'DATASET' AND i.destination_type = 'RUN' AND {ofRun} AND t.name = 'mlflow.data.context')
+                FROM runs r JOIN datasets d ON d.experiment_id = r.experiment_id
+                WHERE r.run_id {database.Choose("= ANY($1)", "IN (SELECT value FROM json_each($1))")}
+                    AND d.dataset_name {database.Choose("= ANY($2)", "IN (SELECT value FROM json_each($2))")}
+                """).Add(runs).Add(names),
+            reader => (
+                Run: reader.GetInt64(0),
+                Key: reader.GetInt64(1),
+                Name: reader.GetString(2),
+                Digest: reader.GetStringOrNull(3) ?? "",
+                Context: reader.GetStringOrNull(4)),
             cancellationToken).ConfigureAwait(false);
         foreach (var row in rows)
-            datasets[(row.Name, row.Digest)] = (row.Key, row.Context);
+            datasets[(row.Run, row.Name, row.Digest)] = (row.Key, row.Context);
     }
 }
 

@@ -4,8 +4,8 @@ using MlflowCompat.Server.Runs;
 
 namespace MlflowCompat.Server.Metrics;
 
-/// <summary>runs/log-metric.</summary>
-public sealed class LogMetric : RunRequest
+/// <summary>A metric of log-batch.</summary>
+public class BatchMetric
 {
     /// <summary>Required.</summary>
     public string? Key { get; set; }
@@ -29,29 +29,14 @@ public sealed class LogMetric : RunRequest
     public string? DatasetDigest { get; set; }
 }
 
-/// <summary>A metric of log-batch; the fields are those of <see cref="LogMetric"/>.</summary>
-public sealed class BatchMetric
+/// <summary>runs/log-metric: the fields of a metric, and the run.</summary>
+public sealed class LogMetric : BatchMetric, IRunRequest
 {
-    /// <inheritdoc cref="LogMetric.Key"/>
-    public string? Key { get; set; }
+    /// <inheritdoc/>
+    public string? RunId { get; set; }
 
-    /// <inheritdoc cref="LogMetric.Value"/>
-    public double? Value { get; set; }
-
-    /// <inheritdoc cref="LogMetric.Timestamp"/>
-    public long? Timestamp { get; set; }
-
-    /// <inheritdoc cref="LogMetric.Step"/>
-    public long? Step { get; set; }
-
-    /// <inheritdoc cref="LogMetric.ModelId"/>
-    public string? ModelId { get; set; }
-
-    /// <inheritdoc cref="LogMetric.DatasetName"/>
-    public string? DatasetName { get; set; }
-
-    /// <inheritdoc cref="LogMetric.DatasetDigest"/>
-    public string? DatasetDigest { get; set; }
+    /// <inheritdoc/>
+    public string? RunUuid { get; set; }
 }
 
 /// <summary>runs/log-parameter.</summary>

@@ -38,19 +38,9 @@ public static class MetricsApi
     private static async Task<Empty> LogMetric(LogMetric request, RunLogStore store, CancellationToken cancellationToken)
     {
         var id = RunId.Of(request);
-        var metric = new BatchMetric
-        {
-            Key = request.Key,
-            Value = request.Value,
-            Timestamp = request.Timestamp,
-            Step = request.Step,
-            ModelId = request.ModelId,
-            DatasetName = request.DatasetName,
-            DatasetDigest = request.DatasetDigest,
-        };
         // The single call knows its fields by other names than the batch; only what is missing is called by the field's own (§4.3).
-        FieldRules.Required(metric.Key, "key");
-        var point = CheckMetric(metric, "name", "Metric name", "value", "timestamp");
+        FieldRules.Required(request.Key, "key");
+        var point = CheckMetric(request, "name", "Metric name", "value", "timestamp");
         await store.LogAsync(id, new RunLog([point], [], []), cancellationToken).ConfigureAwait(false);
         return Empty.Value;
     }
@@ -73,21 +63,21 @@ public static class MetricsApi
         var points = new MetricPoint[metrics.Count];
         for (var i = 0; i < points.Length; i++)
         {
-            var path = Path("metrics", i);
-            points[i] = CheckMetric(metrics[i], path + ".name", path + ".name", path + ".value", path + ".timestamp");
+            var name = Field("metrics", i, "name");
+            points[i] = CheckMetric(metrics[i], name, name, Field("metrics", i, "value"), Field("metrics", i, "timestamp"));
         }
 
         for (var i = 0; i < parameters.Count; i++)
         {
-            var path = Path("params", i);
-            CheckParam(store, parameters[i], path + ".key", path + ".key", path + ".value");
+            var key = Field("params", i, "key");
+            CheckParam(store, parameters[i], key, key, Field("params", i, "value"));
         }
 
         for (var i = 0; i < tags.Count; i++)
         {
-            var path = Path("tags", i);
-            FieldRules.Key(tags[i].Key, path + ".key", path + ".key");
-            tags[i].Value = RunTags.Value(store.Options, tags[i].Value, path + ".value");
+            var key = Field("tags", i, "key");
+            FieldRules.Key(tags[i].Key, key, key);
+            tags[i].Value = RunTags.Value(store.Options, tags[i].Value, Field("tags", i, "value"));
         }
 
         CheckLimits(metrics.Count, parameters.Count, tags.Count);
@@ -147,15 +137,15 @@ public static class MetricsApi
             ids, key, request.StartStep ?? 0, request.EndStep ?? long.MaxValue, maxResults, response, cancellationToken);
     }
 
-    private static MetricPoint CheckMetric(BatchMetric metric, string keyPath, string keyName, string valuePath, string timestampPath)
+    private static MetricPoint CheckMetric(BatchMetric metric, FieldName keyField, FieldName keyName, FieldName valueField, FieldName timestampField)
     {
-        var key = FieldRules.Key(metric.Key, keyPath, keyName);
-        var (value, isNan) = MetricPoint.Normalize(FieldRules.Required(metric.Value, valuePath));
-        var timestamp = FieldRules.Required(metric.Timestamp, timestampPath);
+        var key = FieldRules.Key(metric.Key, keyField, keyName);
+        var (value, isNan) = MetricPoint.Normalize(FieldRules.Required(metric.Value, valueField));
+        var timestamp = FieldRules.Required(metric.Timestamp, timestampField);
         if (timestamp < 0)
         {
             throw MlflowException.InvalidValue(
-                timestampPath, timestamp.ToString(CultureInfo.InvariantCulture), "it must not be negative (milliseconds since 1970).");
+                timestampField.ToString(), timestamp.ToString(CultureInfo.InvariantCulture), "it must not be negative (milliseconds since 1970).");
         }
 
         return new MetricPoint(
@@ -169,12 +159,12 @@ public static class MetricsApi
             string.IsNullOrEmpty(metric.DatasetDigest) ? null : FieldRules.MaxLength(metric.DatasetDigest, MaxDatasetDigestLength, "dataset_digest"));
     }
 
-    private static KeyValue CheckParam(RunLogStore store, KeyValue parameter, string keyPath, string keyName, string valuePath)
+    private static KeyValue CheckParam(RunLogStore store, KeyValue parameter, FieldName keyField, FieldName keyName, FieldName valueField)
     {
-        FieldRules.Key(parameter.Key, keyPath, keyName);
+        FieldRules.Key(parameter.Key, keyField, keyName);
         parameter.Value = store.Options.TruncateLongValues
             ? FieldRules.Truncate(parameter.Value ?? "", MaxParamValueLength)
-            : FieldRules.MaxLength(parameter.Value ?? "", MaxParamValueLength, valuePath);
+            : FieldRules.MaxLength(parameter.Value ?? "", MaxParamValueLength, valueField);
         return parameter;
     }
 
@@ -217,5 +207,5 @@ public static class MetricsApi
         return [.. ids.Select(RunId.TryParse).OfType<Guid>().Distinct()];
     }
 
-    private static string Path(string list, int index) => string.Create(CultureInfo.InvariantCulture, $"{list}[{index}]");
+    private static FieldName Field(string list, int index, string name) => new(name, list, index);
 }

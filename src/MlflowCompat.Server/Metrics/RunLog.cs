@@ -6,7 +6,11 @@ namespace MlflowCompat.Server.Metrics;
 /// <param name="Metrics">Points of metrics.</param>
 /// <param name="Params">Params, each key once.</param>
 /// <param name="Tags">Tags; of equal keys the last one counts.</param>
-public sealed record RunLog(IReadOnlyList<MetricPoint> Metrics, IReadOnlyList<KeyValue> Params, IReadOnlyList<KeyValue> Tags);
+public sealed record RunLog(IReadOnlyList<MetricPoint> Metrics, IReadOnlyList<KeyValue> Params, IReadOnlyList<KeyValue> Tags)
+{
+    /// <summary>About how many rows it writes; at least one.</summary>
+    public int RowCount => Math.Max(1, Metrics.Count + Params.Count + Tags.Count);
+}
 
 /// <summary>
 /// A point of a metric in the form in which it is stored and compared (contract: semantics §7, mapping C-21): NaN is 0 with a flag, the
@@ -35,21 +39,4 @@ public sealed record MetricPoint(
     /// <summary>Whether this point replaces <paramref name="other"/> as the latest one: by step, then timestamp, then value.</summary>
     public bool IsLaterThan(MetricPoint other) =>
         (Step, Timestamp, Value).CompareTo((other.Step, other.Timestamp, other.Value)) > 0;
-
-    /// <summary>
-    /// The latest point of each metric. Of equals the first one stays, as it would had they come one after the other.
-    /// </summary>
-    public static IReadOnlyCollection<MetricPoint> Latest(IReadOnlyList<MetricPoint> points)
-    {
-        if (points.Count == 1)
-            return [points[0]];
-        var latest = new Dictionary<string, MetricPoint>(StringComparer.Ordinal);
-        foreach (var point in points)
-        {
-            if (!latest.TryGetValue(point.Key, out var known) || point.IsLaterThan(known))
-                latest[point.Key] = point;
-        }
-
-        return latest.Values;
-    }
 }

@@ -13,7 +13,7 @@ public static class RunId
 
     /// <summary>Reads the id of a request that may give it under either of its names.</summary>
     /// <exception cref="MlflowException">INVALID_PARAMETER_VALUE: not given; RESOURCE_DOES_NOT_EXIST: no run has such an id.</exception>
-    public static Guid Of(RunRequest request) =>
+    public static Guid Of(IRunRequest request) =>
         Parse(FieldRules.Required(string.IsNullOrEmpty(request.RunId) ? request.RunUuid : request.RunId, "run_id"));
 
     /// <summary>Reads an id.</summary>

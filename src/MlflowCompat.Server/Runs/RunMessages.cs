@@ -96,8 +96,18 @@ public sealed class CreateRun
 /// <param name="Run">The run.</param>
 public sealed record RunResponse(Run Run);
 
+/// <summary>A request that names a run, by either of the names that MLflow has for that field.</summary>
+public interface IRunRequest
+{
+    /// <summary>Required.</summary>
+    string? RunId { get; }
+
+    /// <summary>The older name of <see cref="RunId"/>, taken where that is absent.</summary>
+    string? RunUuid { get; }
+}
+
 /// <summary>runs/get, and other calls that name a run only.</summary>
-public class RunRequest
+public class RunRequest : IRunRequest
 {
     /// <summary>Required.</summary>
     public string? RunId { get; set; }

@@ -60,7 +60,7 @@ public sealed class RunStore(Database database, ServerOptions options)
                     sql.Append($"INSERT INTO runs (run_uuid, experiment_id, run_name, run_fingerprint, user_id, artifact_uri, tags, start_time, start_time_ms{names}) ")
                         .Append($"VALUES ({sql.Add(id)}, {sql.Add(experimentId)}, {sql.Add(name)}, {sql.Add(fingerprint)}, {sql.Add(userId)}, ")
                         .Append($"{sql.Add(artifactUri)}, {sql.AddJson(Tags.ToJson(tags))}, {startColumn}, {startOverflow}{expressions})");
-                    await session.ExecuteAsync(sql.ToStatement(), token).ConfigureAwait(false);
+                    await session.ExecuteLastAsync(sql.ToStatement(), token).ConfigureAwait(false);
                     var info = new RunInfo(
                         RunId.Format(id), RunId.Format(id), name, ExperimentId.Format(experimentId), userId, "RUNNING", startTime, null, artifactUri, "active");
                     return new Run(info, new RunData(null, null, tags), new RunInputs(null, null), null);
@@ -116,30 +116,33 @@ public sealed class RunStore(Database database, ServerOptions options)
         database.WriteAsync(
             async (session, token) =>
             {
-                var run = await ActiveRun.LockAsync(database, session, id, token).ConfigureAwait(false);
+                var (run, before) = await LockWithInfoAsync(session, id, token).ConfigureAwait(false);
+                var after = before;
                 var sql = new StatementBuilder(database);
                 sql.Append($"UPDATE runs SET updated_at = {sql.AddTime(DateTimeOffset.UtcNow.ToUnixTimeMilliseconds())}");
                 if (status is { } newStatus)
+                {
+                    after = after with { Status = newStatus.ToString().ToUpperInvariant() };
                     sql.Append($", status = {sql.Add(StoredStatus(newStatus))}");
+                }
+
                 if (endTime is { } end)
                 {
-                    var start = await StartTimeAsync(session, run, token).ConfigureAwait(false);
-                    var (column, overflow) = sql.AddTimeAndOverflow(end == 0 ? null : end);
-                    sql.Append($", end_time = {column}, end_time_ms = {overflow}, execution_duration_seconds = {Duration(sql, start, end)}");
+                    after = after with { EndTime = end == 0 ? null : end };
+                    var (column, overflow) = sql.AddTimeAndOverflow(after.EndTime);
+                    sql.Append($", end_time = {column}, end_time_ms = {overflow}, execution_duration_seconds = {Duration(sql, after.StartTime, end)}");
                 }
 
                 if (name is not null)
                 {
+                    after = after with { RunName = name };
                     sql.Append($", run_name = {sql.Add(name)}, tags = ")
                         .Append(Tags.Merge(database, "tags", sql.AddJson(Tags.ToJson(RunTags.RunName, name))));
                 }
 
                 sql.Append($" WHERE run_id = {sql.Add(run.Key)}");
-                await session.ExecuteAsync(sql.ToStatement(), token).ConfigureAwait(false);
-                return (await session.FirstOrDefaultAsync(
-                    database.Statement($"SELECT {RunReader.InfoColumns} FROM runs r WHERE r.run_id = $1").Add(run.Key),
-                    RunReader.ReadInfo,
-                    token).ConfigureAwait(false))!;
+                await session.ExecuteLastAsync(sql.ToStatement(), token).ConfigureAwait(false);
+                return after;
             },
             cancellationToken);
 
@@ -148,12 +151,12 @@ public sealed class RunStore(Database database, ServerOptions options)
     public Task DeleteAsync(Guid id, CancellationToken cancellationToken) => database.WriteAsync(
         async (session, token) =>
         {
-            var (run, stage) = await ActiveRun.LockAnyAsync(database, session, id, token).ConfigureAwait(false);
-            if (stage != "active")
+            var run = await ActiveRun.LockAnyAsync(database, session, id, token).ConfigureAwait(false);
+            if (!run.IsActive)
                 return;
-            await session.ExecuteAsync(
+            await session.ExecuteLastAsync(
                 database.Statement("UPDATE runs SET lifecycle_stage = 'deleted', deleted_at = $2, updated_at = $2 WHERE run_id = $1")
-                    .Add(run.Key).AddTime(DateTimeOffset.UtcNow.ToUnixTimeMilliseconds()),
+                    .Add(run.Run.Key).AddTime(DateTimeOffset.UtcNow.ToUnixTimeMilliseconds()),
                 token).ConfigureAwait(false);
         },
         cancellationToken);
@@ -163,9 +166,10 @@ public sealed class RunStore(Database database, ServerOptions options)
     public Task RestoreAsync(Guid id, CancellationToken cancellationToken) => database.WriteAsync(
         async (session, token) =>
         {
-            var (run, stage) = await ActiveRun.LockAnyAsync(database, session, id, token).ConfigureAwait(false);
-            if (stage == "active")
+            var held = await ActiveRun.LockAnyAsync(database, session, id, token).ConfigureAwait(false);
+            if (held.IsActive)
                 return;
+            var run = held.Run;
             // A fingerprint that another run took meanwhile stays there: restoring never fails (mapping C-12).
             await session.ExecuteAsync(
                 [
@@ -186,16 +190,6 @@ public sealed class RunStore(Database database, ServerOptions options)
                         .Add(run.Key).AddTime(DateTimeOffset.UtcNow.ToUnixTimeMilliseconds()),
                 ],
                 token).ConfigureAwait(false);
-        },
-        cancellationToken);
-
-    /// <summary>Sets a tag, with what hangs on it.</summary>
-    /// <exception cref="MlflowException">RESOURCE_DOES_NOT_EXIST; INVALID_PARAMETER_VALUE when the run is deleted.</exception>
-    public Task SetTagAsync(Guid id, KeyValue tag, CancellationToken cancellationToken) => database.WriteAsync(
-        async (session, token) =>
-        {
-            var run = await ActiveRun.LockAsync(database, session, id, token).ConfigureAwait(false);
-            await session.ExecuteAsync(RunTags.Set(database, run.Key, [tag]), token).ConfigureAwait(false);
         },
         cancellationToken);
 
@@ -224,7 +218,7 @@ public sealed class RunStore(Database database, ServerOptions options)
                 token).ConfigureAwait(false);
             var history = ReadHistory(tags!.Find(tag => tag.Key == RunTags.LoggedModelHistory)?.Value);
             history.Add((JsonNode)model.DeepClone());
-            await session.ExecuteAsync(
+            await session.ExecuteLastAsync(
                 RunTags.Set(database, run.Key, [new KeyValue { Key = RunTags.LoggedModelHistory, Value = history.ToJsonString() }]),
                 token).ConfigureAwait(false);
         },
@@ -247,13 +241,19 @@ public sealed class RunStore(Database database, ServerOptions options)
         throw MlflowException.InvalidValue(RunTags.LoggedModelHistory, MlflowException.Quote(tag), "the run's tag is no JSON array any more.");
     }
 
-    private async Task<long> StartTimeAsync(DatabaseSession session, ActiveRun run, CancellationToken cancellationToken)
+    private async Task<(ActiveRun Run, RunInfo Info)> LockWithInfoAsync(DatabaseSession session, Guid id, CancellationToken cancellationToken)
     {
-        var start = await session.FirstOrDefaultAsync(
-            database.Statement("SELECT start_time, start_time_ms FROM runs WHERE run_id = $1").Add(run.Key),
-            reader => (object)reader.GetMilliseconds(0, 1),
-            cancellationToken).ConfigureAwait(false);
-        return (long)start!;
+        const string Select = $"SELECT {RunReader.InfoColumns}, r.experiment_id, r.run_id FROM runs r WHERE r.run_uuid = $1";
+        var row = await session.FirstOrDefaultAsync(
+            database.Statement($"{Select} FOR NO KEY UPDATE", Select).Add(id),
+            reader =>
+            {
+                var info = RunReader.ReadInfo(reader);
+                var run = new ActiveRun(reader.GetInt64(12), id, reader.GetInt64(11));
+                return Tuple.Create(new HeldRun(run, info.LifecycleStage), info);
+            },
+            cancellationToken).ConfigureAwait(false) ?? throw RunId.NotFound(RunId.Format(id));
+        return (row.Item1.RequireActive(), row.Item2);
     }
 
     /// <summary>Seconds from start to end; NULL where there is no true answer (mapping C-14).</summary>

@@ -40,14 +40,24 @@ public static class RunTags
     private const int MaxGitBranchLength = 255;
 
     /// <summary>A tag value within its limit: cut, or refused where the server is configured so (contract: semantics §4.1).</summary>
-    public static string Value(ServerOptions options, string? value, string parameter) => options.TruncateLongValues
+    public static string Value(ServerOptions options, string? value, FieldName parameter) => options.TruncateLongValues
         ? FieldRules.Truncate(value ?? "", MaxValueLength)
         : FieldRules.MaxLength(value ?? "", MaxValueLength, parameter);
 
+    /// <summary>Refuses tags that what hangs on them cannot take.</summary>
+    /// <exception cref="MlflowException">INVALID_PARAMETER_VALUE: a name of the run that is too long.</exception>
+    public static void Check(IReadOnlyList<KeyValue> tags)
+    {
+        foreach (var tag in tags)
+        {
+            if (tag.Key == RunName)
+                FieldRules.MaxLength(tag.Value ?? "", MaxRunNameLength, "run_name");
+        }
+    }
+
     /// <summary>
-    /// The statement that sets tags of a run, with everything that hangs on them: its name and the copied columns.
+    /// The statement that sets tags of a run, which were checked, with everything that hangs on them: its name and the copied columns.
     /// </summary>
-    /// <exception cref="MlflowException">INVALID_PARAMETER_VALUE: a name that is too long.</exception>
     public static Statement Set(Database database, long runKey, IReadOnlyList<KeyValue> tags)
     {
         // An empty name changes neither the name nor the tag that repeats it (contract: semantics §5).
@@ -57,7 +67,7 @@ public static class RunTags
         foreach (var tag in last)
         {
             if (tag.Key == RunName)
-                sql.Append($", run_name = {sql.Add(FieldRules.MaxLength(tag.Value!, MaxRunNameLength, "run_name"))}");
+                sql.Append($", run_name = {sql.Add(tag.Value!)}");
             if (Column(tag.Key!, tag.Value) is { } column)
                 sql.Append($", {column.Name} = {Expression(sql, column)}");
         }

@@ -3,6 +3,7 @@ using System.Text.Json.Nodes;
 using MlflowCompat.Search;
 using MlflowCompat.Server.Experiments;
 using MlflowCompat.Server.Http;
+using MlflowCompat.Server.Metrics;
 using MlflowCompat.Server.Searching;
 
 namespace MlflowCompat.Server.Runs;
@@ -26,9 +27,10 @@ public static class RunsApi
         routes.Post<RunLifecycleRequest, Empty>("runs/delete", Delete);
         routes.Post<RunLifecycleRequest, Empty>("runs/restore", Restore);
         routes.Post<SearchRuns, SearchRunsResponse>("runs/search", Search);
-        routes.Post<SetRunTag, Empty>("runs/set-tag", SetTag);
         routes.Post<DeleteRunTag, Empty>("runs/delete-tag", DeleteTag);
         routes.Post<LogModel, Empty>("runs/log-model", LogModel);
+
+        endpoints.MlflowRoutesFor<RunLogStore>().Post<SetRunTag, Empty>("runs/set-tag", SetTag);
     }
 
     private static async Task<RunResponse> Create(CreateRun request, RunStore store, CancellationToken cancellationToken)
@@ -84,12 +86,12 @@ public static class RunsApi
         return new SearchRunsResponse(page.Items, page.NextPageToken);
     }
 
-    private static async Task<Empty> SetTag(SetRunTag request, RunStore store, CancellationToken cancellationToken)
+    private static async Task<Empty> SetTag(SetRunTag request, RunLogStore store, CancellationToken cancellationToken)
     {
         var id = RunId.Of(request);
         var key = FieldRules.Key(request.Key, "key", "key");
         var tag = new KeyValue { Key = key, Value = RunTags.Value(store.Options, request.Value, "value") };
-        await store.SetTagAsync(id, tag, cancellationToken).ConfigureAwait(false);
+        await store.LogAsync(id, new RunLog([], [], [tag]), cancellationToken).ConfigureAwait(false);
         return Empty.Value;
     }
 

@@ -66,11 +66,14 @@ public sealed class PostgreSqlDatabase : Database
     {
         var connection = await dataSource.OpenConnectionAsync(cancellationToken).ConfigureAwait(false);
         await using var session = new Session(connection);
+        // Sent together with the first statement, and rolled back when it is disposed without having been committed.
         var transaction = await connection.BeginTransactionAsync(cancellationToken).ConfigureAwait(false);
         await using (transaction.ConfigureAwait(false))
         {
+            var last = session.DeferExecution();
             var result = await work(session, cancellationToken).ConfigureAwait(false);
-            await transaction.CommitAsync(CancellationToken.None).ConfigureAwait(false);
+            last.Add(new NpgsqlBatchCommand("COMMIT"));
+            await session.ExecuteAsync(last, CancellationToken.None).ConfigureAwait(false);
             return result;
         }
     }
@@ -80,6 +83,8 @@ public sealed class PostgreSqlDatabase : Database
 
     private sealed class Session(NpgsqlConnection connection) : DatabaseSession
     {
+        private List<NpgsqlBatchCommand>? last;
+
         public override async Task<DbDataReader> QueryAsync(Statement statement, CancellationToken cancellationToken)
         {
             var command = Command(statement);
@@ -96,24 +101,46 @@ public sealed class PostgreSqlDatabase : Database
 
         public override async Task ExecuteAsync(IReadOnlyList<Statement> statements, CancellationToken cancellationToken)
         {
-            if (statements.Count == 0)
-                return;
+            if (statements.Count > 0)
+                await ExecuteAsync(statements.Select(BatchCommand), cancellationToken).ConfigureAwait(false);
+        }
+
+        public async Task ExecuteAsync(IEnumerable<NpgsqlBatchCommand> commands, CancellationToken cancellationToken)
+        {
             var batch = new NpgsqlBatch(connection);
             await using (batch.ConfigureAwait(false))
             {
-                foreach (var statement in statements)
-                {
-                    var command = new NpgsqlBatchCommand(statement.Sql);
-                    foreach (var parameter in statement.Parameters)
-                        command.Parameters.Add((NpgsqlParameter)parameter);
+                foreach (var command in commands)
                     batch.BatchCommands.Add(command);
-                }
-
                 await batch.ExecuteNonQueryAsync(cancellationToken).ConfigureAwait(false);
             }
         }
 
+        public override Task ExecuteLastAsync(Statement statement, CancellationToken cancellationToken) => AddLast(BatchCommand(statement));
+
+        public override Task ExecuteLastAsync(RowsStatement statement, CancellationToken cancellationToken) =>
+            statement.RowCount == 0 ? Task.CompletedTask : AddLast(BatchCommand(statement.ToSql(), statement.ToArrays()));
+
+        /// <summary>The list that will hold what has to run together with the commit.</summary>
+        public List<NpgsqlBatchCommand> DeferExecution() => last = [];
+
         public override ValueTask DisposeAsync() => connection.DisposeAsync();
+
+        private static NpgsqlBatchCommand BatchCommand(Statement statement) => BatchCommand(statement.Sql, statement.Parameters.Cast<NpgsqlParameter>());
+
+        private static NpgsqlBatchCommand BatchCommand(string sql, IEnumerable<NpgsqlParameter> parameters)
+        {
+            var command = new NpgsqlBatchCommand(sql);
+            foreach (var parameter in parameters)
+                command.Parameters.Add(parameter);
+            return command;
+        }
+
+        private Task AddLast(NpgsqlBatchCommand command)
+        {
+            (last ?? throw new InvalidOperationException("The session is for reading.")).Add(command);
+            return Task.CompletedTask;
+        }
 
         private NpgsqlCommand Command(Statement statement)
         {

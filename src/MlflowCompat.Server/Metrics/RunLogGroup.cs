@@ -1,0 +1,141 @@
+using MlflowCompat.Server.Http;
+using MlflowCompat.Server.Runs;
+using MlflowCompat.Storage;
+
+namespace MlflowCompat.Server.Metrics;
+
+/// <summary>
+/// One transaction with what several requests log. It holds their runs, decides about each request as if it came alone and in its turn,
+/// and then writes all rows of those that are accepted, kind by kind.
+/// </summary>
+internal sealed class RunLogGroup
+{
+    private readonly Database database;
+    private readonly RunParams parameters;
+    private readonly MetricContexts contexts;
+    private readonly List<(ActiveRun Run, MetricPoint Point)> points = [];
+    private readonly Dictionary<ActiveRun, List<KeyValue>> tags = [];
+
+    private RunLogGroup(Database database, RunParams parameters, MetricContexts contexts)
+    {
+        this.database = database;
+        this.parameters = parameters;
+        this.contexts = contexts;
+    }
+
+    /// <summary>Writes a group; what a request is refused for is returned in its place.</summary>
+    public static async Task<IReadOnlyList<Exception?>> WriteAsync(
+        Database database, DatabaseSession session, IReadOnlyList<PendingLog> logs, CancellationToken cancellationToken)
+    {
+        var held = (await ActiveRun.LockAllAsync(database, session, [.. logs.Select(log => log.RunId).Distinct()], cancellationToken)
+            .ConfigureAwait(false)).ToDictionary(run => run.Run.Id);
+        var known = logs.Where(log => held.TryGetValue(log.RunId, out var run) && run.IsActive).ToList();
+        var group = new RunLogGroup(
+            database,
+            await RunParams.ReadAsync(database, session, held, known, cancellationToken).ConfigureAwait(false),
+            await MetricContexts.ReadAsync(database, session, held, known, cancellationToken).ConfigureAwait(false));
+        var outcomes = new Exception?[logs.Count];
+        for (var i = 0; i < outcomes.Length; i++)
+        {
+            try
+            {
+                var run = held.GetValueOrDefault(logs[i].RunId) ?? throw RunId.NotFound(RunId.Format(logs[i].RunId));
+                group.Accept(run.RequireActive(), logs[i].Log);
+            }
+            catch (MlflowException refusal)
+            {
+                outcomes[i] = refusal;
+            }
+        }
+
+        await group.WriteAsync(session, cancellationToken).ConfigureAwait(false);
+        return outcomes;
+    }
+
+    /// <summary>Takes a request in as a whole.</summary>
+    /// <exception cref="MlflowException">It is refused, and nothing of it was taken in.</exception>
+    private void Accept(ActiveRun run, RunLog log)
+    {
+        contexts.RequireModels(log.Metrics);
+        RunTags.Check(log.Tags);
+        parameters.Add(run, log.Params);
+        foreach (var point in log.Metrics)
+            points.Add((run, point));
+        if (log.Tags.Count == 0)
+            return;
+        if (!tags.TryGetValue(run, out var list))
+            tags.Add(run, list = []);
+        list.AddRange(log.Tags);
+    }
+
+    private async Task WriteAsync(DatabaseSession session, CancellationToken cancellationToken)
+    {
+        await session.ExecuteLastAsync(parameters.Insert(), cancellationToken).ConfigureAwait(false);
+        await session.ExecuteLastAsync(InsertPoints(), cancellationToken).ConfigureAwait(false);
+        await session.ExecuteLastAsync(ReplaceLatest(), cancellationToken).ConfigureAwait(false);
+        foreach (var (run, list) in tags)
+            await session.ExecuteLastAsync(RunTags.Set(database, run.Key, list), cancellationToken).ConfigureAwait(false);
+    }
+
+    /// <summary>A point that is there already is left alone: sending it again is no error (mapping C-22).</summary>
+    private RowsStatement InsertPoints()
+    {
+        const string Columns = """
+            run_id, metric_name, metric_value, is_nan, metric_step, timestamp, timestamp_ms, dataset_type,
+            model_id, dataset_id, dataset_name, dataset_digest
+            """;
+        // NaN is stored as such on PostgreSQL; only the table of latest values compares it as 0 there (mapping C-21).
+        var nan = database.Kind == DatabaseKind.PostgreSql ? double.NaN : 0;
+        return database.InsertRows("metrics", Columns, "ON CONFLICT DO NOTHING")
+            .Add(Column(row => row.Run.Key))
+            .Add(Column(row => row.Point.Key))
+            .Add(Column(row => row.Point.IsNan ? nan : row.Point.Value))
+            .Add(Column(row => row.Point.IsNan))
+            .Add(Column(row => row.Point.Step))
+            .AddTimesAndOverflows(Column(row => row.Point.Timestamp))
+            .Add(Column(row => contexts.DatasetType(row.Run, row.Point)))
+            .Add(Column(row => contexts.ModelKey(row.Point)))
+            .Add(Column(row => contexts.DatasetKey(row.Run, row.Point)))
+            .Add(Column(row => row.Point.DatasetName))
+            .Add(Column(row => row.Point.DatasetDigest));
+
+        T[] Column<T>(Func<(ActiveRun Run, MetricPoint Point), T> value)
+        {
+            var values = new T[points.Count];
+            for (var i = 0; i < values.Length; i++)
+                values[i] = value(points[i]);
+            return values;
+        }
+    }
+
+    /// <summary>
+    /// Keeps the latest value of each metric: the greatest (step, timestamp, value), whatever the order in which points arrive (C-25). Of
+    /// equals the first one stays, as it would had they come one after the other.
+    /// </summary>
+    private RowsStatement ReplaceLatest()
+    {
+        const string Columns = "run_id, metric_name, metric_value, is_nan, metric_step, metric_timestamp_ms";
+        const string Replace = """
+            ON CONFLICT (run_id, metric_name) DO UPDATE SET
+                metric_value = excluded.metric_value, is_nan = excluded.is_nan,
+                metric_step = excluded.metric_step, metric_timestamp_ms = excluded.metric_timestamp_ms
+            WHERE (excluded.metric_step, excluded.metric_timestamp_ms, excluded.metric_value)
+                > (latest_metrics.metric_step, latest_metrics.metric_timestamp_ms, latest_metrics.metric_value)
+            """;
+        var latest = new Dictionary<(long Run, string Key), MetricPoint>();
+        foreach (var (run, point) in points)
+        {
+            if (!latest.TryGetValue((run.Key, point.Key), out var known) || point.IsLaterThan(known))
+                latest[(run.Key, point.Key)] = point;
+        }
+
+        var rows = latest.ToArray();
+        return database.InsertRows("latest_metrics", Columns, Replace)
+            .Add(Array.ConvertAll(rows, row => row.Key.Run))
+            .Add(Array.ConvertAll(rows, row => row.Key.Key))
+            .Add(Array.ConvertAll(rows, row => row.Value.Value))
+            .Add(Array.ConvertAll(rows, row => row.Value.IsNan))
+            .Add(Array.ConvertAll(rows, row => row.Value.Step))
+            .Add(Array.ConvertAll(rows, row => row.Value.Timestamp));
+    }
+}

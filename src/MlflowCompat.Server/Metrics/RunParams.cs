@@ -1,0 +1,110 @@
+using System.Globalization;
+using System.Text.Json;
+using MlflowCompat.Server.Http;
+using MlflowCompat.Server.Runs;
+using MlflowCompat.Storage;
+
+namespace MlflowCompat.Server.Metrics;
+
+/// <summary>
+/// The params of runs that a transaction holds: what is stored of those that it is about to log, and what it adds. A param never changes
+/// its value (contract: semantics §6).
+/// </summary>
+internal sealed class RunParams
+{
+    private readonly Database database;
+    private readonly Dictionary<(long Run, string Key), string> known = [];
+    private readonly List<(long Run, string Key, string Value)> added = [];
+
+    private RunParams(Database database) => this.database = database;
+
+    /// <summary>Reads what is stored of the params that some requests log.</summary>
+    public static async Task<RunParams> ReadAsync(
+        Database database,
+        DatabaseSession session,
+        Dictionary<Guid, HeldRun> held,
+        List<PendingLog> logs,
+        CancellationToken cancellationToken)
+    {
+        var result = new RunParams(database);
+        var asking = logs.FindAll(log => log.Log.Params.Count > 0);
+        if (asking.Count == 0)
+            return result;
+        var runs = asking.Select(log => held[log.RunId].Run.Key).Distinct().ToList();
+        var keys = asking.SelectMany(log => log.Log.Params, (_, parameter) => parameter.Key!).Distinct(StringComparer.Ordinal).ToList();
+        var stored = await session.ListAsync(
+            database.Statement(
+                "SELECT run_id, param_key, param_value FROM hyperparameters WHERE run_id = ANY($1) AND param_key = ANY($2)",
+                """
+                SELECT run_id, param_key, param_value FROM hyperparameters
+                WHERE run_id IN (SELECT value FROM json_each($1)) AND param_key IN (SELECT value FROM json_each($2))
+                """).Add(runs).Add(keys),
+            reader => (Run: reader.GetInt64(0), Key: reader.GetString(1), Value: reader.GetString(2)),
+            cancellationToken).ConfigureAwait(false);
+        foreach (var (run, key, value) in stored)
+            result.known.Add((run, key), value);
+        return result;
+    }
+
+    /// <summary>Adds the params of a request, unless the run has them already.</summary>
+    /// <exception cref="MlflowException">
+    /// INVALID_PARAMETER_VALUE naming every param that has another value; then none of them was added.
+    /// </exception>
+    public void Add(ActiveRun run, IReadOnlyList<KeyValue> parameters)
+    {
+        var conflicts = parameters
+            .Where(parameter => known.TryGetValue((run.Key, parameter.Key!), out var old) && old != parameter.Value)
+            .Select(parameter =>
+                $"Param with key={MlflowException.Quote(parameter.Key!)} is {MlflowException.Quote(known[(run.Key, parameter.Key!)])} and was sent as {MlflowException.Quote(parameter.Value!)}")
+            .ToList();
+        if (conflicts.Count > 0)
+        {
+            throw MlflowException.InvalidParameter(
+                $"Changing param values is not allowed. {string.Join("; ", conflicts)} (run {RunId.Format(run.Id)})");
+        }
+
+        foreach (var parameter in parameters)
+        {
+            if (known.TryAdd((run.Key, parameter.Key!), parameter.Value!))
+                added.Add((run.Key, parameter.Key!, parameter.Value!));
+        }
+    }
+
+    /// <summary>The statement that stores what was added.</summary>
+    public RowsStatement Insert()
+    {
+        var rows = added.ToArray();
+        return database.InsertRows("hyperparameters", "run_id, param_key, param_value, param_type")
+            .Add(Array.ConvertAll(rows, row => row.Run))
+            .Add(Array.ConvertAll(rows, row => row.Key))
+            .Add(Array.ConvertAll(rows, row => row.Value))
+            .Add(Array.ConvertAll(rows, row => TypeOf(row.Value)));
+    }
+
+    /// <summary>What a param looks like, for readers of the specified schema; clients never see it (mapping C-54).</summary>
+    private static string TypeOf(string value)
+    {
+        if (long.TryParse(value, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out _))
+            return "integer";
+        if (double.TryParse(value, NumberStyles.Float, CultureInfo.InvariantCulture, out _))
+            return "float";
+        if (value is "true" or "false" or "True" or "False")
+            return "boolean";
+        return IsJson(value) ? "json" : "string";
+    }
+
+    private static bool IsJson(string value)
+    {
+        if (value.Length < 2 || value[0] is not ('{' or '[') || value[^1] is not ('}' or ']'))
+            return false;
+        try
+        {
+            using var document = JsonDocument.Parse(value);
+            return true;
+        }
+        catch (JsonException)
+        {
+            return false;
+        }
+    }
+}

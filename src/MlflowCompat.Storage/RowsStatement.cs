@@ -1,0 +1,110 @@
+using Npgsql;
+using NpgsqlTypes;
+using SQLitePCL;
+
+namespace MlflowCompat.Storage;
+
+/// <summary>
+/// An INSERT of many rows whose values are given column by column. PostgreSQL gets it once, with an array per column that
+/// <c>unnest</c> opens; SQLite runs it once per row, prepared. As in <see cref="Statement"/>, this is where a value takes the form of its
+/// column.
+/// </summary>
+public sealed class RowsStatement
+{
+    private readonly DatabaseKind kind;
+    private readonly string insert;
+    private readonly string onConflict;
+    private readonly List<Column> columns = [];
+
+    /// <summary>Begins an INSERT.</summary>
+    /// <param name="kind">For which database.</param>
+    /// <param name="table">The table.</param>
+    /// <param name="columns">Names of its columns, in the order of the Add calls.</param>
+    /// <param name="onConflict">What follows the rows.</param>
+    internal RowsStatement(DatabaseKind kind, string table, string columns, string onConflict)
+    {
+        this.kind = kind;
+        insert = $"INSERT INTO {table} ({columns}) ";
+        this.onConflict = onConflict;
+    }
+
+    /// <summary>How many rows every column has.</summary>
+    internal int RowCount { get; private set; }
+
+    /// <summary>Adds a column of BIGINT.</summary>
+    public RowsStatement Add(long[] values) => Add(new Column<long>(values, static (statement, index, value) => raw.sqlite3_bind_int64(statement, index, value)));
+
+    /// <summary>Adds a column of BIGINT that may be NULL.</summary>
+    public RowsStatement Add(long?[] values) => Add(new Column<long?>(values, static (statement, index, value) =>
+        value is { } number ? raw.sqlite3_bind_int64(statement, index, number) : raw.sqlite3_bind_null(statement, index)));
+
+    /// <summary>Adds a column of DOUBLE PRECISION.</summary>
+    public RowsStatement Add(double[] values) => Add(new Column<double>(values, static (statement, index, value) => raw.sqlite3_bind_double(statement, index, value)));
+
+    /// <summary>Adds a column of BOOLEAN.</summary>
+    public RowsStatement Add(bool[] values) => Add(new Column<bool>(values, static (statement, index, value) => raw.sqlite3_bind_int(statement, index, value ? 1 : 0)));
+
+    /// <summary>Adds a column of text that may be NULL.</summary>
+    public RowsStatement Add(string?[] values) => Add(new Column<string?>(values, static (statement, index, value) =>
+        value is null ? raw.sqlite3_bind_null(statement, index) : raw.sqlite3_bind_text(statement, index, value)));
+
+    /// <summary>Adds two columns: times in milliseconds since 1970, and what goes to their overflow column (mapping C-2).</summary>
+    public RowsStatement AddTimesAndOverflows(long[] milliseconds) =>
+        kind == DatabaseKind.Sqlite
+            ? Add(milliseconds).Add(new long?[milliseconds.Length])
+            : Add(new Column<DateTime>(Array.ConvertAll(milliseconds, StoredTime.ToTimestamp), null, NpgsqlDbType.Array | NpgsqlDbType.Timestamp))
+                .Add(Array.ConvertAll(milliseconds, StoredTime.ToOverflow));
+
+    /// <summary>The text: its parameters are arrays on PostgreSQL, single values on SQLite.</summary>
+    internal string ToSql()
+    {
+        var placeholders = string.Join(", ", Enumerable.Range(0, columns.Count).Select(Statement.Placeholder));
+        return insert + (kind == DatabaseKind.PostgreSql ? $"SELECT * FROM unnest({placeholders}) " : $"VALUES ({placeholders}) ") + onConflict;
+    }
+
+    /// <summary>The columns as arrays, for PostgreSQL.</summary>
+    internal IEnumerable<NpgsqlParameter> ToArrays() => columns.Select(column => column.ToArray());
+
+    /// <summary>Binds one row, for SQLite. The row before it, if any, has to be bound: equal values stay where they are.</summary>
+    internal void Bind(sqlite3_stmt statement, int row)
+    {
+        for (var i = 0; i < columns.Count; i++)
+            columns[i].Bind(statement, i + 1, row);
+    }
+
+    private RowsStatement Add<T>(Column<T> column)
+    {
+        if (columns.Count > 0 && column.Length != RowCount)
+            throw new ArgumentException($"The column has {column.Length} values and those before it {RowCount}.", nameof(column));
+        RowCount = column.Length;
+        columns.Add(column);
+        return this;
+    }
+
+    private abstract class Column
+    {
+        public abstract NpgsqlParameter ToArray();
+
+        public abstract void Bind(sqlite3_stmt statement, int index, int row);
+    }
+
+    private sealed class Column<T>(T[] values, Func<sqlite3_stmt, int, T, int>? bind, NpgsqlDbType? type = null) : Column
+    {
+        public int Length => values.Length;
+
+        public override NpgsqlParameter ToArray()
+        {
+            var parameter = new NpgsqlParameter<T[]> { TypedValue = values };
+            if (type is { } given)
+                parameter.NpgsqlDbType = given;
+            return parameter;
+        }
+
+        public override void Bind(sqlite3_stmt statement, int index, int row)
+        {
+            if (row > 0 && EqualityComparer<T>.Default.Equals(values[row], values[row - 1]))
+                return;
+            _ = bind!(statement, index, values[row]);
+        }
+    }
+}
