@@ -148,6 +148,9 @@ public sealed class TestServer : IAsyncDisposable
     public async Task<string> CreateExperimentAsync(string? name = null) =>
         (string)(await PostAsync("experiments/create", new { name = name ?? FreshName("experiment") }))["experiment_id"]!;
 
+    /// <summary>Stops the server as a signal would: it takes no new requests and ends those that it has.</summary>
+    public Task StopAsync() => app.StopAsync();
+
     /// <summary>Stops the server and removes its database.</summary>
     public async ValueTask DisposeAsync()
     {
