@@ -196,30 +196,17 @@ public sealed class ExperimentStore(Database database, ArtifactRoots artifactRoo
                 throw ExperimentId.NotFound(id);
             await ActiveRun.LockAllAsync(database, session, id, token).ConfigureAwait(false);
             // A fingerprint that lives already, or that several deleted runs share, stays with one of them only (mapping C-12).
-            await session.ExecuteAsync(
-                [
-                    database.Statement(
-                        """
-                        UPDATE runs SET metadata = COALESCE(metadata, '{}') || jsonb_build_object('fingerprint', run_fingerprint),
-                            run_fingerprint = DEFAULT
-                        WHERE experiment_id = $1 AND lifecycle_stage = 'deleted' AND EXISTS (
-                            SELECT 1 FROM runs other
-                            WHERE other.experiment_id = runs.experiment_id AND other.run_fingerprint = runs.run_fingerprint
-                              AND other.run_id <> runs.run_id AND (other.deleted_at IS NULL OR other.run_id < runs.run_id))
-                        """,
-                        """
-                        UPDATE runs SET metadata = json_set(COALESCE(metadata, '{}'), '$.fingerprint', run_fingerprint),
-                            run_fingerprint = lower(hex(randomblob(32)))
-                        WHERE experiment_id = $1 AND lifecycle_stage = 'deleted' AND EXISTS (
-                            SELECT 1 FROM runs other
-                            WHERE other.experiment_id = runs.experiment_id AND other.run_fingerprint = runs.run_fingerprint
-                              AND other.run_id <> runs.run_id AND (other.deleted_at IS NULL OR other.run_id < runs.run_id))
-                        """).Add(id),
-                    database.Statement("""
-                        UPDATE runs SET lifecycle_stage = 'active', deleted_at = NULL, updated_at = $2
-                        WHERE experiment_id = $1 AND lifecycle_stage = 'deleted'
-                        """).Add(id).AddTime(now),
-                ],
+            await session.ExecuteLastAsync(
+                RunFingerprints.GiveUpTaken(
+                    database,
+                    "experiment_id = $1 AND lifecycle_stage = 'deleted'",
+                    "other.run_id <> runs.run_id AND (other.deleted_at IS NULL OR other.run_id < runs.run_id)").Add(id),
+                token).ConfigureAwait(false);
+            await session.ExecuteLastAsync(
+                database.Statement("""
+                    UPDATE runs SET lifecycle_stage = 'active', deleted_at = NULL, updated_at = $2
+                    WHERE experiment_id = $1 AND lifecycle_stage = 'deleted'
+                    """).Add(id).AddTime(now),
                 token).ConfigureAwait(false);
         },
         cancellationToken);

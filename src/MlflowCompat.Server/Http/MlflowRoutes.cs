@@ -1,3 +1,5 @@
+using System.Reflection;
+
 namespace MlflowCompat.Server.Http;
 
 /// <summary>
@@ -40,34 +42,29 @@ public sealed class MlflowRoutes<TStore>(IEndpointRouteBuilder endpoints)
 
     private void Map<TRequest, TResponse>(
         string[] prefixes, string route, string[] methods, Func<TRequest, TStore, CancellationToken, Task<TResponse>> handler)
-        where TRequest : class, new()
-    {
-        var operation = new MlflowOperation(typeof(TRequest), typeof(TResponse));
-        foreach (var prefix in prefixes)
-            endpoints.MapMethods(prefix + route, methods, Handle).WithMetadata(handler.Method, operation);
-
-        async Task Handle(HttpContext context)
+        where TRequest : class, new() => MapAnswer<TRequest, TResponse>(prefixes, route, methods, handler.Method, async (request, store, context) =>
         {
-            var request = await RequestBinding.ReadAsync<TRequest>(context).ConfigureAwait(false);
-            var store = context.RequestServices.GetRequiredService<TStore>();
             var response = await handler(request, store, context.RequestAborted).ConfigureAwait(false);
             await context.Response.WriteMessageAsync(response, context.RequestAborted).ConfigureAwait(false);
-        }
-    }
+        });
 
     private void MapStreamed<TRequest, TResponse>(
         string[] prefixes, string route, Func<TRequest, TStore, HttpResponse, CancellationToken, Task> handler)
+        where TRequest : class, new() => MapAnswer<TRequest, TResponse>(
+            prefixes, route, GetMethods, handler.Method, (request, store, context) => handler(request, store, context.Response, context.RequestAborted));
+
+    private void MapAnswer<TRequest, TResponse>(
+        string[] prefixes, string route, string[] methods, MethodInfo handler, Func<TRequest, TStore, HttpContext, Task> answer)
         where TRequest : class, new()
     {
         var operation = new MlflowOperation(typeof(TRequest), typeof(TResponse));
         foreach (var prefix in prefixes)
-            endpoints.MapMethods(prefix + route, GetMethods, Handle).WithMetadata(handler.Method, operation);
+            endpoints.MapMethods(prefix + route, methods, Handle).WithMetadata(handler, operation);
 
         async Task Handle(HttpContext context)
         {
             var request = await RequestBinding.ReadAsync<TRequest>(context).ConfigureAwait(false);
-            var store = context.RequestServices.GetRequiredService<TStore>();
-            await handler(request, store, context.Response, context.RequestAborted).ConfigureAwait(false);
+            await answer(request, context.RequestServices.GetRequiredService<TStore>(), context).ConfigureAwait(false);
         }
     }
 }

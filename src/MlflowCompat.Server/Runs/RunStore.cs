@@ -1,5 +1,4 @@
 using System.Data.Common;
-using System.Security.Cryptography;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using MlflowCompat.Search;
@@ -39,7 +38,7 @@ public sealed class RunStore(Database database, ServerOptions options)
         var id = RunId.New();
         var fingerprint = tags.Find(tag => tag.Key == RunTags.Fingerprint)?.Value is { Length: > 0 } given
             ? FieldRules.MaxLength(given, RunTags.MaxFingerprintLength, RunTags.Fingerprint)
-            : RandomFingerprint();
+            : RunFingerprints.Random();
         try
         {
             return await database.WriteAsync(
@@ -170,25 +169,11 @@ public sealed class RunStore(Database database, ServerOptions options)
             if (held.IsActive)
                 return;
             var run = held.Run;
-            // A fingerprint that another run took meanwhile stays there: restoring never fails (mapping C-12).
-            await session.ExecuteAsync(
-                [
-                    database.Statement(
-                        """
-                        UPDATE runs SET metadata = COALESCE(metadata, '{}') || jsonb_build_object('fingerprint', run_fingerprint),
-                            run_fingerprint = DEFAULT
-                        WHERE run_id = $1 AND EXISTS (SELECT 1 FROM runs other WHERE other.experiment_id = runs.experiment_id
-                            AND other.run_fingerprint = runs.run_fingerprint AND other.deleted_at IS NULL)
-                        """,
-                        """
-                        UPDATE runs SET metadata = json_set(COALESCE(metadata, '{}'), '$.fingerprint', run_fingerprint),
-                            run_fingerprint = lower(hex(randomblob(32)))
-                        WHERE run_id = $1 AND EXISTS (SELECT 1 FROM runs other WHERE other.experiment_id = runs.experiment_id
-                            AND other.run_fingerprint = runs.run_fingerprint AND other.deleted_at IS NULL)
-                        """).Add(run.Key),
-                    database.Statement("UPDATE runs SET lifecycle_stage = 'active', deleted_at = NULL, updated_at = $2 WHERE run_id = $1")
-                        .Add(run.Key).AddTime(DateTimeOffset.UtcNow.ToUnixTimeMilliseconds()),
-                ],
+            await session.ExecuteLastAsync(
+                RunFingerprints.GiveUpTaken(database, "run_id = $1", "other.deleted_at IS NULL").Add(run.Key), token).ConfigureAwait(false);
+            await session.ExecuteLastAsync(
+                database.Statement("UPDATE runs SET lifecycle_stage = 'active', deleted_at = NULL, updated_at = $2 WHERE run_id = $1")
+                    .Add(run.Key).AddTime(DateTimeOffset.UtcNow.ToUnixTimeMilliseconds()),
                 token).ConfigureAwait(false);
         },
         cancellationToken);
@@ -274,6 +259,4 @@ public sealed class RunStore(Database database, ServerOptions options)
         RunStatus.Killed => "killed",
         _ => throw new ArgumentOutOfRangeException(nameof(status), status, null),
     };
-
-    private static string RandomFingerprint() => Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(32));
 }
