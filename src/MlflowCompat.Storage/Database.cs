@@ -30,8 +30,8 @@ public abstract class Database : IAsyncDisposable
     /// <summary>A statement that has to be said differently to each database.</summary>
     public Statement Statement(string postgreSql, string sqlite) => new(Kind, Choose(postgreSql, sqlite));
 
-    /// <summary>An INSERT of rows that are then given column by column; <paramref name="onConflict"/> follows them.</summary>
-    public RowsStatement InsertRows(string table, string columns, string onConflict = "") => new(Kind, table, columns, onConflict);
+    /// <summary>An INSERT whose rows are then given column by column.</summary>
+    public RowsStatement Rows(RowsInsert insert) => new(Kind, insert);
 
     /// <summary>The text for this database: a fragment of SQL where only that differs.</summary>
     public string Choose(string postgreSql, string sqlite) => Kind == DatabaseKind.PostgreSql ? postgreSql : sqlite;

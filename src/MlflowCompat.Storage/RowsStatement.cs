@@ -5,28 +5,44 @@ using SQLitePCL;
 namespace MlflowCompat.Storage;
 
 /// <summary>
-/// An INSERT of many rows whose values are given column by column. PostgreSQL gets it once, with an array per column that
-/// <c>unnest</c> opens; SQLite runs it once per row, prepared. As in <see cref="Statement"/>, this is where a value takes the form of its
-/// column.
+/// An INSERT of any number of rows: what of it does not depend on them. PostgreSQL gets it once, with an array per column that
+/// <c>unnest</c> opens; SQLite runs it once per row, prepared.
+/// </summary>
+public sealed class RowsInsert
+{
+    /// <summary>Names the columns.</summary>
+    /// <param name="table">The table.</param>
+    /// <param name="columns">Names of its columns, separated by commas, in the order in which <see cref="RowsStatement"/> gets them.</param>
+    /// <param name="onConflict">What follows the rows.</param>
+    public RowsInsert(string table, string columns, string onConflict = "")
+    {
+        var placeholders = string.Join(", ", columns.Split(',').Select((_, index) => Statement.Placeholder(index)));
+        PostgreSql = $"INSERT INTO {table} ({columns}) SELECT * FROM unnest({placeholders}) {onConflict}";
+        Sqlite = $"INSERT INTO {table} ({columns}) VALUES ({placeholders}) {onConflict}";
+    }
+
+    internal string PostgreSql { get; }
+
+    internal string Sqlite { get; }
+}
+
+/// <summary>
+/// The rows of a <see cref="RowsInsert"/>, given column by column. As in <see cref="Statement"/>, this is where a value takes the form of
+/// its column.
 /// </summary>
 public sealed class RowsStatement
 {
     private readonly DatabaseKind kind;
-    private readonly string insert;
-    private readonly string onConflict;
     private readonly List<Column> columns = [];
 
-    /// <summary>Begins an INSERT.</summary>
-    /// <param name="kind">For which database.</param>
-    /// <param name="table">The table.</param>
-    /// <param name="columns">Names of its columns, in the order of the Add calls.</param>
-    /// <param name="onConflict">What follows the rows.</param>
-    internal RowsStatement(DatabaseKind kind, string table, string columns, string onConflict)
+    internal RowsStatement(DatabaseKind kind, RowsInsert insert)
     {
         this.kind = kind;
-        insert = $"INSERT INTO {table} ({columns}) ";
-        this.onConflict = onConflict;
+        Sql = kind == DatabaseKind.PostgreSql ? insert.PostgreSql : insert.Sqlite;
     }
+
+    /// <summary>The text: its parameters are arrays on PostgreSQL, single values on SQLite.</summary>
+    internal string Sql { get; }
 
     /// <summary>How many rows every column has.</summary>
     internal int RowCount { get; private set; }
@@ -54,13 +70,6 @@ public sealed class RowsStatement
             ? Add(milliseconds).Add(new long?[milliseconds.Length])
             : Add(new Column<DateTime>(Array.ConvertAll(milliseconds, StoredTime.ToTimestamp), null, NpgsqlDbType.Array | NpgsqlDbType.Timestamp))
                 .Add(Array.ConvertAll(milliseconds, StoredTime.ToOverflow));
-
-    /// <summary>The text: its parameters are arrays on PostgreSQL, single values on SQLite.</summary>
-    internal string ToSql()
-    {
-        var placeholders = string.Join(", ", Enumerable.Range(0, columns.Count).Select(Statement.Placeholder));
-        return insert + (kind == DatabaseKind.PostgreSql ? $"SELECT * FROM unnest({placeholders}) " : $"VALUES ({placeholders}) ") + onConflict;
-    }
 
     /// <summary>The columns as arrays, for PostgreSQL.</summary>
     internal IEnumerable<NpgsqlParameter> ToArrays() => columns.Select(column => column.ToArray());

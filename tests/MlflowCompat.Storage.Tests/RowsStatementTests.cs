@@ -63,7 +63,7 @@ public sealed class RowsStatementTests
     {
         var test = await TestDatabase.SharedAsync(DatabaseKind.Sqlite);
         await using var database = test.Open();
-        Assert.Throws<ArgumentException>(() => database.InsertRows("t", "a, b").Add([1L, 2L]).Add([1.0]));
+        Assert.Throws<ArgumentException>(() => database.Rows(new RowsInsert("t", "a, b")).Add([1L, 2L]).Add([1.0]));
     }
 
     [Theory]
@@ -73,7 +73,7 @@ public sealed class RowsStatementTests
         await using var table = await Table.CreateAsync(kind);
         await using (var session = await table.Database.OpenAsync(CancellationToken.None))
         {
-            var insert = table.Database.InsertRows("kept", "a").Add([1L]);
+            var insert = table.Database.Rows(new RowsInsert("kept", "a")).Add([1L]);
             if (kind == DatabaseKind.PostgreSql)
                 await Assert.ThrowsAsync<InvalidOperationException>(() => session.ExecuteLastAsync(insert, CancellationToken.None));
             else
@@ -99,7 +99,7 @@ public sealed class RowsStatementTests
         }
 
         public Task WriteAsync(Func<RowsStatement, RowsStatement> fill) => Database.WriteAsync(
-            (session, token) => session.ExecuteLastAsync(fill(Database.InsertRows("kept", "a, b, c, d, e")), token), CancellationToken.None);
+            (session, token) => session.ExecuteLastAsync(fill(Database.Rows(new RowsInsert("kept", "a, b, c, d, e"))), token), CancellationToken.None);
 
         public async Task<List<(long, long?, string, bool, string?)>> ReadAsync()
         {

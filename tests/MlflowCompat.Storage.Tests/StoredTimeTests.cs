@@ -95,7 +95,7 @@ public sealed class StoredTimeTests
         await using (var opened = database.Database.Open())
         {
             await opened.WriteAsync(
-                (session, token) => session.ExecuteLastAsync(opened.InsertRows("times", "at, at_ms").AddTimesAndOverflows(times), token),
+                (session, token) => session.ExecuteLastAsync(opened.Rows(new RowsInsert("times", "at, at_ms")).AddTimesAndOverflows(times), token),
                 CancellationToken.None);
         }
 

@@ -10,6 +10,29 @@ namespace MlflowCompat.Server.Metrics;
 /// </summary>
 internal sealed class RunLogGroup
 {
+    /// <summary>A point that is there already is left alone: sending it again is no error (mapping C-22).</summary>
+    private static readonly RowsInsert Points = new(
+        "metrics",
+        """
+        run_id, metric_name, metric_value, is_nan, metric_step, timestamp, timestamp_ms, dataset_type,
+        model_id, dataset_id, dataset_name, dataset_digest
+        """,
+        "ON CONFLICT DO NOTHING");
+
+    /// <summary>
+    /// Keeps the latest value of each metric: the greatest (step, timestamp, value), whatever the order in which points arrive (C-25).
+    /// </summary>
+    private static readonly RowsInsert Latest = new(
+        "latest_metrics",
+        "run_id, metric_name, metric_value, is_nan, metric_step, metric_timestamp_ms",
+        """
+        ON CONFLICT (run_id, metric_name) DO UPDATE SET
+            metric_value = excluded.metric_value, is_nan = excluded.is_nan,
+            metric_step = excluded.metric_step, metric_timestamp_ms = excluded.metric_timestamp_ms
+        WHERE (excluded.metric_step, excluded.metric_timestamp_ms, excluded.metric_value)
+            > (latest_metrics.metric_step, latest_metrics.metric_timestamp_ms, latest_metrics.metric_value)
+        """);
+
     private readonly Database database;
     private readonly RunParams parameters;
     private readonly MetricContexts contexts;
@@ -77,16 +100,11 @@ internal sealed class RunLogGroup
             await session.ExecuteLastAsync(RunTags.Set(database, run.Key, list), cancellationToken).ConfigureAwait(false);
     }
 
-    /// <summary>A point that is there already is left alone: sending it again is no error (mapping C-22).</summary>
     private RowsStatement InsertPoints()
     {
-        const string Columns = """
-            run_id, metric_name, metric_value, is_nan, metric_step, timestamp, timestamp_ms, dataset_type,
-            model_id, dataset_id, dataset_name, dataset_digest
-            """;
         // NaN is stored as such on PostgreSQL; only the table of latest values compares it as 0 there (mapping C-21).
         var nan = database.Kind == DatabaseKind.PostgreSql ? double.NaN : 0;
-        return database.InsertRows("metrics", Columns, "ON CONFLICT DO NOTHING")
+        return database.Rows(Points)
             .Add(Column(row => row.Run.Key))
             .Add(Column(row => row.Point.Key))
             .Add(Column(row => row.Point.IsNan ? nan : row.Point.Value))
@@ -108,20 +126,9 @@ internal sealed class RunLogGroup
         }
     }
 
-    /// <summary>
-    /// Keeps the latest value of each metric: the greatest (step, timestamp, value), whatever the order in which points arrive (C-25). Of
-    /// equals the first one stays, as it would had they come one after the other.
-    /// </summary>
     private RowsStatement ReplaceLatest()
     {
-        const string Columns = "run_id, metric_name, metric_value, is_nan, metric_step, metric_timestamp_ms";
-        const string Replace = """
-            ON CONFLICT (run_id, metric_name) DO UPDATE SET
-                metric_value = excluded.metric_value, is_nan = excluded.is_nan,
-                metric_step = excluded.metric_step, metric_timestamp_ms = excluded.metric_timestamp_ms
-            WHERE (excluded.metric_step, excluded.metric_timestamp_ms, excluded.metric_value)
-                > (latest_metrics.metric_step, latest_metrics.metric_timestamp_ms, latest_metrics.metric_value)
-            """;
+        // Of equals the first one stays, as it would had they come one after the other.
         var latest = new Dictionary<(long Run, string Key), MetricPoint>();
         foreach (var (run, point) in points)
         {
@@ -130,7 +137,7 @@ internal sealed class RunLogGroup
         }
 
         var rows = latest.ToArray();
-        return database.InsertRows("latest_metrics", Columns, Replace)
+        return database.Rows(Latest)
             .Add(Array.ConvertAll(rows, row => row.Key.Run))
             .Add(Array.ConvertAll(rows, row => row.Key.Key))
             .Add(Array.ConvertAll(rows, row => row.Value.Value))

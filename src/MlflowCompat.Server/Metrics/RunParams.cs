@@ -12,6 +12,8 @@ namespace MlflowCompat.Server.Metrics;
 /// </summary>
 internal sealed class RunParams
 {
+    private static readonly RowsInsert Inserted = new("hyperparameters", "run_id, param_key, param_value, param_type");
+
     private readonly Database database;
     private readonly Dictionary<(long Run, string Key), string> known = [];
     private readonly List<(long Run, string Key, string Value)> added = [];
@@ -74,7 +76,7 @@ internal sealed class RunParams
     public RowsStatement Insert()
     {
         var rows = added.ToArray();
-        return database.InsertRows("hyperparameters", "run_id, param_key, param_value, param_type")
+        return database.Rows(Inserted)
             .Add(Array.ConvertAll(rows, row => row.Run))
             .Add(Array.ConvertAll(rows, row => row.Key))
             .Add(Array.ConvertAll(rows, row => row.Value))

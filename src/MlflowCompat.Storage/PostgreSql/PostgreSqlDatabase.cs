@@ -119,7 +119,7 @@ public sealed class PostgreSqlDatabase : Database
         public override Task ExecuteLastAsync(Statement statement, CancellationToken cancellationToken) => AddLast(BatchCommand(statement));
 
         public override Task ExecuteLastAsync(RowsStatement statement, CancellationToken cancellationToken) =>
-            statement.RowCount == 0 ? Task.CompletedTask : AddLast(BatchCommand(statement.ToSql(), statement.ToArrays()));
+            statement.RowCount == 0 ? Task.CompletedTask : AddLast(BatchCommand(statement.Sql, statement.ToArrays()));
 
         /// <summary>The list that will hold what has to run together with the commit.</summary>
         public List<NpgsqlBatchCommand> DeferExecution() => last = [];

@@ -251,7 +251,7 @@ public sealed class SqliteDatabase : Database
         public override Task ExecuteLastAsync(RowsStatement statement, CancellationToken cancellationToken)
         {
             cancellationToken.ThrowIfCancellationRequested();
-            var insert = PrepareRows(statement.ToSql());
+            var insert = PrepareRows(statement.Sql);
             for (var row = 0; row < statement.RowCount; row++)
             {
                 statement.Bind(insert, row);
