@@ -186,7 +186,7 @@ public sealed record Vocabulary(ImmutableArray<EntityRule> Entities)
             .Where(rule => serves(rule))
             .Select(rule => rule.IsPrefix ? rule.Name + "<name>" : rule.Name);
         return new(
-            $"Invalid {Describe(owner.Entity)} key {SearchSyntaxException.Quote(key)}. "
+            $"Invalid {Describe(owner.Entity)} key {SearchSyntaxException.Quote(key)} specified. "
             + (valid.Any() ? $"Valid keys: {string.Join(", ", valid)}" : "None of its keys can be used here"));
     }
 }

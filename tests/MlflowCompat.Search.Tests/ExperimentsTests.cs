@@ -47,7 +47,7 @@ public sealed class ExperimentsTests
     [InlineData(95, "name > 'a'", "Invalid comparator '>'")]
     [InlineData(96, "creation_time >= '5'", "expected an unquoted number")]
     [InlineData(96, "creation_time LIKE '1'", "Invalid comparator 'LIKE'")]
-    [InlineData(98, "experiment_id = '1'", "Invalid attribute key 'experiment_id'. Valid keys: name, creation_time, last_update_time")]
+    [InlineData(98, "experiment_id = '1'", "Invalid attribute key 'experiment_id' specified. Valid keys: name, creation_time, last_update_time")]
     [InlineData(98, "lifecycle_stage = 'active'", "Invalid attribute key")]
     [InlineData(98, "metrics.a > 1", "Invalid entity type 'metrics'")]
     [InlineData(98, "params.a = '1'", "Invalid entity type 'params'")]

@@ -81,10 +81,10 @@ public sealed class VocabularyTests
     [InlineData(
         "run_id NOT IN ('a')",
         "Invalid comparator 'NOT IN' for attribute 'run_id'. Valid comparators: =, !=, LIKE, ILIKE, RLIKE, IN")]
-    [InlineData("id = 1", "Invalid attribute key 'id'. Valid keys: version, state, run_id, content, trace.name")]
+    [InlineData("id = 1", "Invalid attribute key 'id' specified. Valid keys: version, state, run_id, content, trace.name")]
     [InlineData("content = 'x'", "Invalid comparator '='")]
     [InlineData("content RLIKE 'x'", "Invalid comparator 'RLIKE'")]
-    [InlineData("span.attributes. LIKE 'x'", "Invalid dataset key 'attributes.'. Valid keys: name, attributes.<name>")]
+    [InlineData("span.attributes. LIKE 'x'", "Invalid dataset key 'attributes.' specified. Valid keys: name, attributes.<name>")]
     [InlineData("span.attributes LIKE 'x'", "Invalid dataset key 'attributes'")]
     [InlineData("attribute.version > 1", "Invalid entity type 'attribute'. Valid entity types: span, tags")]
     public void Filter_AgainstTheVocabulary_IsRefusedNamingTheReason(string filter, string message) =>
@@ -94,8 +94,8 @@ public sealed class VocabularyTests
             StringComparison.Ordinal);
 
     [Theory]
-    [InlineData("version", "Invalid attribute key 'version'. Valid keys: id")]
-    [InlineData("tags.k", "Invalid tag key 'k'. None of its keys can be used here")]
+    [InlineData("version", "Invalid attribute key 'version' specified. Valid keys: id")]
+    [InlineData("tags.k", "Invalid tag key 'k' specified. None of its keys can be used here")]
     public void OrderBy_AgainstTheVocabulary_IsRefusedNamingTheReason(string element, string message) =>
         Assert.Contains(
             message,
