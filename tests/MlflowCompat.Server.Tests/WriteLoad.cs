@@ -67,7 +67,10 @@ internal sealed class WriteLoad(int clients, int runs)
             },
             CancellationToken.None)));
 
-    /// <summary>Sends every second request again of those that nobody has answered, as clients do that try again.</summary>
+    /// <summary>
+    /// Sends every second request again of those that nobody has answered, as clients do that try again; to be called before the clients
+    /// go on, as it comes before whatever else they send.
+    /// </summary>
     public async Task SendAgainAsync(ApiServer server)
     {
         foreach (var log in logs.Where(log => !log.Answered && log.Number % 2 == 0))

@@ -440,10 +440,10 @@ public sealed class ConcurrentLoggingTests
                 {
                     case 0:
                         incomplete.Add(i);
-                        calls.Add(() => HangUpAsync(server, Batch(i), size));
+                        calls.Add(() => HangUpAsync(server, Batch(i), size, TimeSpan.Zero));
                         break;
                     case 1:
-                        calls.Add(() => HangUpAsync(server, Batch(i), 1));
+                        calls.Add(() => HangUpAsync(server, Batch(i), 1, delay));
                         break;
                     case 2:
                         calls.Add(async () =>
@@ -496,6 +496,69 @@ public sealed class ConcurrentLoggingTests
 
         Assert.Empty(acknowledged.Except(there));
         Assert.Empty(there.Intersect(incomplete));
+    }
+
+    /// <summary>
+    /// More requests than a server lets wait, while somebody else holds what they want to write to: whoever is not served is told to come
+    /// again, and has left nothing.
+    /// </summary>
+    [Theory, BothDatabases]
+    public async Task Requests_MoreThanCanWait_AreWrittenOrToldToComeAgain(DatabaseKind kind)
+    {
+        const int Requests = 500;
+        await using var database = await TestDatabase.CreateAsync(kind);
+        await using var server = await TestServer.StartAsync(database.Address);
+        var experiment = await server.CreateExperimentAsync();
+        string[] runs = [await server.CreateRunAsync(experiment), await server.CreateRunAsync(experiment)];
+        await using var other = database.Open();
+        var held = new TaskCompletionSource();
+        var release = new TaskCompletionSource();
+        var holder = other.WriteAsync(
+            async (session, token) =>
+            {
+                await session.ExecuteAsync(other.Statement("UPDATE runs SET user_id = user_id WHERE run_uuid = $1").Add(Guid.ParseExact(runs[0], "N")), token);
+                held.SetResult();
+                await release.Task;
+            },
+            CancellationToken.None);
+        await held.Task;
+
+        var sent = 0;
+        var answering = TogetherAsync(Enumerable.Range(0, Requests).Select(i => (Func<Task<HttpResponseMessage>>)(() =>
+        {
+            var message = new { run_id = runs[i % 5 == 0 ? 1 : 0], metrics = new[] { new { key = "m", value = i, timestamp = i, step = i } }, tags = new[] { new { key = $"{i}", value = "x" } } };
+            var answer = server.SendAsync(HttpMethod.Post, "runs/log-batch", ApiServer.Json(message));
+            Interlocked.Increment(ref sent);
+            return answer;
+        })));
+        while (Volatile.Read(ref sent) < Requests)
+            await Task.Delay(10);
+        release.SetResult();
+        await holder;
+
+        var answers = await answering;
+        var accepted = new List<int>();
+        for (var i = 0; i < answers.Length; i++)
+        {
+            if (answers[i].StatusCode == HttpStatusCode.OK)
+            {
+                accepted.Add(i);
+                continue;
+            }
+
+            await ApiServer.AssertErrorAsync(answers[i], HttpStatusCode.ServiceUnavailable, "TEMPORARILY_UNAVAILABLE");
+            Assert.NotNull(answers[i].Headers.RetryAfter);
+        }
+
+        Assert.NotEmpty(accepted);
+        for (var n = 0; n < 2; n++)
+        {
+            var mine = accepted.Where(i => (i % 5 == 0 ? 1 : 0) == n).ToList();
+            Assert.Equal(mine.Select(i => (long)i), (await server.HistoryAsync(runs[n], "m")).Select(point => point.Step));
+            AssertSame(mine.Select(i => $"{i}").Append("mlflow.runName"), (await server.GetRunAsync(runs[n])).Tags().Keys);
+        }
+
+        await server.PostAsync("runs/set-tag", new { run_id = runs[0], key = "after", value = "x" });
     }
 
     [Theory, BothDatabases]
@@ -558,13 +621,14 @@ public sealed class ConcurrentLoggingTests
 
     private static bool IsUnlisted(int writer) => writer is 8 or 9;
 
-    /// <summary>Sends a part of a request, or all of it, and cuts the connection.</summary>
-    private static async Task HangUpAsync(ApiServer server, object message, double part)
+    /// <summary>Sends a part of a request, or all of it, and cuts the connection a moment later.</summary>
+    private static async Task HangUpAsync(ApiServer server, object message, double part, TimeSpan delay)
     {
         var body = JsonSerializer.Serialize(message);
         var request = Encoding.UTF8.GetBytes($"POST /api/2.0/mlflow/runs/log-batch HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {body.Length}\r\n\r\n{body}");
         using var connection = await RawHttp.ConnectAsync(server);
         await connection.GetStream().WriteAsync(request.AsMemory(0, part < 1 ? (int)(part * (request.Length - 1)) : request.Length));
+        await Task.Delay(delay);
         // Not a farewell but a reset.
         connection.Client.LingerState = new LingerOption(true, 0);
     }
