@@ -1,3 +1,5 @@
+using System.Collections.Concurrent;
+using System.Net;
 using MlflowCompat.Storage;
 
 namespace MlflowCompat.Server.Tests.Host;
@@ -41,5 +43,56 @@ public sealed class GracefulStopTests
 
         await using var again = await ServerProcess.StartAsync(database.Address);
         await load.AssertKeptAsync(again);
+    }
+
+    /// <summary>Requests that the database keeps waiting do not keep the server from ending, and what it refuses is not written later.</summary>
+    [Theory, BothDatabases]
+    public async Task Server_StoppedWhileTheDatabaseIsHeld_StillEnds(DatabaseKind kind)
+    {
+        await using var testDatabase = await TestDatabase.CreateAsync(kind);
+        await using var server = await ServerProcess.StartAsync(testDatabase.Address);
+        var id = await server.CreateRunAsync();
+        await using var database = testDatabase.Open();
+        var held = new TaskCompletionSource();
+        var release = new TaskCompletionSource();
+        var holder = database.WriteAsync(
+            async (session, token) =>
+            {
+                await session.ExecuteAsync(database.Statement("UPDATE runs SET user_id = user_id WHERE run_uuid = $1").Add(Guid.ParseExact(id, "N")), token);
+                held.SetResult();
+                await release.Task;
+            },
+            CancellationToken.None);
+        await held.Task;
+        var refused = new ConcurrentBag<string>();
+        try
+        {
+            var writes = Enumerable.Range(0, 20).Select(async i =>
+            {
+                try
+                {
+                    using var answer = await server.SendAsync(HttpMethod.Post, "runs/set-tag", ApiServer.Json(new { run_id = id, key = $"{i}", value = "x" }));
+                    await ApiServer.AssertErrorAsync(answer, HttpStatusCode.ServiceUnavailable, "TEMPORARILY_UNAVAILABLE");
+                    refused.Add($"{i}");
+                }
+                catch (HttpRequestException)
+                {
+                    // Cut off without an answer: it may be written or not.
+                }
+            }).ToList();
+            await Task.Delay(500);
+            // Requests get most of the engine's patience; a busy machine's delay on top of it is not what is tested here.
+            using var patience = new CancellationTokenSource(3 * Patience);
+            Assert.Equal(0, (await server.StopAsync(patience.Token)).ExitCode);
+            await Task.WhenAll(writes);
+        }
+        finally
+        {
+            release.SetResult();
+            await holder;
+        }
+
+        await using var again = await ServerProcess.StartAsync(testDatabase.Address);
+        Assert.Empty((await again.GetRunAsync(id)).Tags().Keys.Intersect(refused));
     }
 }
