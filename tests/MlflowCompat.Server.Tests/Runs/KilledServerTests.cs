@@ -1,5 +1,4 @@
 using MlflowCompat.Storage;
-using Npgsql;
 
 namespace MlflowCompat.Server.Tests.Runs;
 
@@ -34,24 +33,14 @@ public sealed class KilledServerTests
             await server.KillAsync();
             await writing;
             Assert.True(load.Acknowledged >= enough, "the server was gone before it was killed");
+            // What a killed server has asked of PostgreSQL is done or undone a moment later.
             if (kind == DatabaseKind.PostgreSql)
-                await UntilNobodyIsConnectedAsync(database.Address);
+                await PostgreSqlServer.UntilNobodyIsConnectedAsync(database.Address);
         }
 
         await using var again = await ServerProcess.StartAsync(database.Address);
         await load.AssertKeptAsync(again);
         await load.SendAgainAsync(again);
         await load.AssertKeptAsync(again);
-    }
-
-    /// <summary>What a killed server has asked of PostgreSQL is done or undone a moment later.</summary>
-    private static async Task UntilNobodyIsConnectedAsync(string address)
-    {
-        await using var connection = new NpgsqlConnection(new NpgsqlConnectionStringBuilder(address) { Pooling = false }.ToString());
-        await connection.OpenAsync();
-        await using var others = new NpgsqlCommand(
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'", connection);
-        while ((long)(await others.ExecuteScalarAsync())! > 0)
-            await Task.Delay(10);
     }
 }

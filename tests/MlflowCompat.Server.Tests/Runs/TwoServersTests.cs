@@ -30,9 +30,10 @@ public sealed class TwoServersTests
 
         await load.AssertKeptAsync(first);
         await load.AssertKeptAsync(second);
-        // A deadlock that a server got over by trying again is one too. Servers that have stopped have reported all of theirs.
+        // A deadlock that a server got over by trying again is one too. Sessions that have ended have reported all of theirs.
         foreach (var server in new[] { first, second })
             Assert.Equal(0, (await server.StopAsync(CancellationToken.None)).ExitCode);
+        await PostgreSqlServer.UntilNobodyIsConnectedAsync(database.Address);
         Assert.Equal(0, await DeadlocksAsync(database.Address));
     }
 
