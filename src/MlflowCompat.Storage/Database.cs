@@ -43,7 +43,8 @@ public abstract class Database : IAsyncDisposable
     /// <summary>
     /// Runs <paramref name="work"/> in a transaction and commits it; on SQLite together with whatever else waits to be written. When
     /// <paramref name="work"/> throws, nothing of it is written. It is run again when the database gave the transaction up in favour of
-    /// another one, so it must not change anything outside the database. Once the commit has begun it is not cancelled any more.
+    /// another one, so it must not change anything outside the database; and it has to let the exception of a failed statement out, since
+    /// PostgreSQL commits nothing after one. Once the commit has begun it is not cancelled any more.
     /// </summary>
     /// <exception cref="WriteQueueFullException">Too much waits to be written.</exception>
     /// <exception cref="System.Data.Common.DbException">See <see cref="DatabaseFaults"/>.</exception>

@@ -3,131 +3,157 @@ using System.Globalization;
 namespace MlflowCompat.Storage;
 
 /// <summary>
-/// The write queue, with group commit: what is waiting when the transaction before it ends is written by the next one together, and everybody is answered after
-/// the commit. Nothing ever waits for others to come. There are a few lanes side by side; items of one lane are written in the order in
-/// which they came.
+/// The write queue, with group commit: what is waiting when the transaction before it ends is written by the next one together, and
+/// everybody is answered after the commit. Nothing ever waits for others to come. There are a few lanes side by side; items of one lane
+/// are begun in the order in which they came.
 /// </summary>
 /// <typeparam name="T">What is written.</typeparam>
 public sealed class GroupCommit<T> : IAsyncDisposable
 {
     private readonly Lane[] lanes;
     private readonly long capacity;
-    private readonly int maxGroupWeight;
-    private readonly Func<IReadOnlyList<T>, Task<IReadOnlyList<Exception?>>> writeGroup;
-    private long waitingWeight;
+    private readonly string unit;
+    private readonly long maxGroupWeight;
+    private readonly Func<IReadOnlyList<T>, Task<IReadOnlyList<Task>>> writeGroup;
+    private long weight;
+    private int count;
+    private volatile bool closed;
 
     /// <summary>Makes an empty queue.</summary>
     /// <param name="lanes">How many groups may be written at the same time.</param>
-    /// <param name="capacity">How much may wait or be under way at once, over all lanes; what comes on top is refused.</param>
-    /// <param name="maxGroupWeight">From how much on a group takes no further item.</param>
+    /// <param name="capacity">The weight that may wait or be under way at once, over all lanes; what comes on top is refused.</param>
+    /// <param name="unit">What weights count, for the message of a refusal: bytes, writes …</param>
+    /// <param name="maxGroupWeight">From this weight on a group takes no further item.</param>
     /// <param name="writeGroup">
-    /// Writes the items of a group in one transaction and says what became of each: null for committed, or why it is not. When it throws,
-    /// nothing of the group is written.
+    /// Writes the items of a group and returns the outcome of each: a task that has ended well when the item is committed, and failed when
+    /// it is not. The lane goes on when this returns, also when some of the tasks have not ended. When it throws, nothing of the group is
+    /// written.
     /// </param>
-    public GroupCommit(int lanes, long capacity, int maxGroupWeight, Func<IReadOnlyList<T>, Task<IReadOnlyList<Exception?>>> writeGroup)
+    public GroupCommit(
+        int lanes, long capacity, string unit, long maxGroupWeight, Func<IReadOnlyList<T>, Task<IReadOnlyList<Task>>> writeGroup)
     {
         this.lanes = [.. Enumerable.Range(0, lanes).Select(_ => new Lane(this))];
         this.capacity = capacity;
+        this.unit = unit;
         this.maxGroupWeight = maxGroupWeight;
         this.writeGroup = writeGroup;
     }
 
+    /// <summary>How many items wait or are under way.</summary>
+    public int Count => Volatile.Read(ref count);
+
     /// <summary>Has an item written; returns when it is committed.</summary>
-    /// <param name="lane">Any number; items with the same one are written one after the other.</param>
+    /// <param name="lane">Any number; items with the same one are begun one after the other.</param>
     /// <param name="item">What to write.</param>
-    /// <param name="weight">How much it is, in rows or whatever the capacity is counted in.</param>
+    /// <param name="itemWeight">How much it is.</param>
     /// <param name="cancellationToken">Takes the item out of the queue; when its group has begun, it has no effect.</param>
     /// <exception cref="WriteQueueFullException">Too much is waiting.</exception>
     /// <exception cref="OperationCanceledException">It was taken out, and is not written.</exception>
-    public async Task WriteAsync(int lane, T item, int weight, CancellationToken cancellationToken)
+    /// <exception cref="ObjectDisposedException">The queue takes nothing any more.</exception>
+    public async Task WriteAsync(int lane, T item, long itemWeight, CancellationToken cancellationToken)
     {
-        var before = Interlocked.Add(ref waitingWeight, weight) - weight;
+        ObjectDisposedException.ThrowIf(closed, this);
+        Reserve(itemWeight);
         try
         {
-            // An item that is larger than the whole queue has to get through when it comes alone.
-            if (before > 0 && before + weight > capacity)
-                throw new WriteQueueFullException(before, capacity);
-            var waiting = new Waiting(item, weight);
+            var member = new Member(item, itemWeight);
             using var registration = cancellationToken.UnsafeRegister(
-                static (member, token) => ((Waiting)member!).Withdraw(token), waiting);
-            lanes[(uint)lane % (uint)lanes.Length].Add(waiting);
-            await waiting.Task.ConfigureAwait(false);
+                static (withdrawn, token) => ((Member)withdrawn!).Withdraw(token), member);
+            lanes[(uint)lane % (uint)lanes.Length].Add(member);
+            await member.Task.ConfigureAwait(false);
         }
         finally
         {
-            Interlocked.Add(ref waitingWeight, -weight);
+            Interlocked.Add(ref weight, -itemWeight);
+            Interlocked.Decrement(ref count);
         }
     }
 
-    /// <summary>Waits until everything that is in the queue is written.</summary>
+    /// <summary>Takes nothing more, and waits until all groups are written.</summary>
     public async ValueTask DisposeAsync()
     {
+        closed = true;
         foreach (var lane in lanes)
             await lane.DrainAsync().ConfigureAwait(false);
     }
 
-    private sealed class Waiting(T item, int weight) : TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously)
+    private void Reserve(long itemWeight)
     {
+        long before;
+        do
+        {
+            before = Volatile.Read(ref weight);
+            // An item that is heavier than the whole queue has to get through when it comes alone.
+            if (before > 0 && before + itemWeight > capacity)
+                throw new WriteQueueFullException(before, capacity, unit);
+        }
+        while (Interlocked.CompareExchange(ref weight, before + itemWeight, before) != before);
+        Interlocked.Increment(ref count);
+    }
+
+    private sealed class Member(T item, long weight) : TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously)
+    {
+        private T? item = item;
         private int decided;
 
-        public T Item { get; } = item;
-
-        public int Weight { get; } = weight;
+        public long Weight { get; } = weight;
 
         /// <summary>Decides that the item is written, unless it was withdrawn before.</summary>
-        public bool TryBegin() => Interlocked.Exchange(ref decided, 1) == 0;
+        public bool TryBegin(out T begun)
+        {
+            begun = item!;
+            return TryDecide();
+        }
 
         /// <summary>Decides that the item is not written, unless its group has begun.</summary>
         public void Withdraw(CancellationToken cancellationToken)
         {
-            if (TryBegin())
-                TrySetCanceled(cancellationToken);
+            if (!TryDecide())
+                return;
+            // The member itself stays in its lane until its turn comes; what it would have written need not.
+            item = default;
+            TrySetCanceled(cancellationToken);
         }
+
+        private bool TryDecide() => Interlocked.Exchange(ref decided, 1) == 0;
     }
 
     private sealed class Lane(GroupCommit<T> queue) : IThreadPoolWorkItem
     {
-        private readonly Queue<Waiting> waiting = new();
-        private Task writing = Task.CompletedTask;
-        private bool active;
+        private readonly Queue<Member> members = new();
 
-        public void Add(Waiting item)
+        /// <summary>Completed when the lane has nothing left to do; null while it rests.</summary>
+        private TaskCompletionSource? busy;
+
+        public void Add(Member member)
         {
-            lock (waiting)
+            lock (members)
             {
-                waiting.Enqueue(item);
-                if (active)
+                members.Enqueue(member);
+                if (busy is not null)
                     return;
-                active = true;
+                busy = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
             }
 
             ThreadPool.UnsafeQueueUserWorkItem(this, preferLocal: false);
         }
 
-        public void Execute() => writing = WriteAllAsync();
+        public void Execute() => _ = WriteAllAsync();
 
-        public async Task DrainAsync()
+        public Task DrainAsync()
         {
-            while (IsActive())
-            {
-                await writing.ConfigureAwait(false);
-                await Task.Yield();
-            }
-        }
-
-        private bool IsActive()
-        {
-            lock (waiting)
-                return active;
+            lock (members)
+                return busy?.Task ?? Task.CompletedTask;
         }
 
         private async Task WriteAllAsync()
         {
-            while (TakeGroup() is { } group)
+            var group = new List<Member>();
+            while (TakeGroup(group) is { Count: > 0 } items)
             {
                 try
                 {
-                    var outcomes = await queue.writeGroup(group.ConvertAll(member => member.Item)).ConfigureAwait(false);
+                    var outcomes = await queue.writeGroup(items).ConfigureAwait(false);
                     for (var i = 0; i < group.Count; i++)
                         Answer(group[i], outcomes[i]);
                 }
@@ -135,40 +161,48 @@ public sealed class GroupCommit<T> : IAsyncDisposable
                 {
                     // Whatever it was, those who wait have to hear of it, and the lane has to go on.
                     foreach (var member in group)
-                        Answer(member, exception);
+                        member.TrySetException(exception);
                 }
             }
         }
 
-        /// <summary>The next group, or null when there is none and the lane rests.</summary>
-        private List<Waiting>? TakeGroup()
+        /// <summary>Fills the group anew and returns its items; when there are none the lane rests.</summary>
+        private List<T> TakeGroup(List<Member> group)
         {
-            var group = new List<Waiting>();
-            lock (waiting)
+            group.Clear();
+            var items = new List<T>();
+            lock (members)
             {
-                var weight = 0;
-                while (weight < queue.maxGroupWeight && waiting.TryDequeue(out var next))
+                for (long total = 0; total < queue.maxGroupWeight && members.TryDequeue(out var next);)
                 {
-                    if (!next.TryBegin())
+                    if (!next.TryBegin(out var item))
                         continue;
                     group.Add(next);
-                    weight += next.Weight;
+                    items.Add(item);
+                    total += next.Weight;
                 }
 
-                active = group.Count > 0;
+                if (group.Count == 0)
+                {
+                    busy!.SetResult();
+                    busy = null;
+                }
             }
 
-            return group.Count > 0 ? group : null;
+            return items;
         }
 
-        private static void Answer(Waiting member, Exception? outcome)
+        private static void Answer(Member member, Task outcome)
         {
-            if (outcome is null)
-                member.TrySetResult();
-            else if (outcome is OperationCanceledException cancelled)
-                member.TrySetCanceled(cancelled.CancellationToken);
+            if (outcome.IsCompleted)
+                member.TrySetFromTask(outcome);
             else
-                member.TrySetException(outcome);
+                _ = outcome.ContinueWith(
+                    static (ended, waiting) => ((Member)waiting!).TrySetFromTask(ended),
+                    member,
+                    CancellationToken.None,
+                    TaskContinuationOptions.ExecuteSynchronously,
+                    TaskScheduler.Default);
         }
     }
 }
@@ -177,10 +211,11 @@ public sealed class GroupCommit<T> : IAsyncDisposable
 public sealed class WriteQueueFullException : Exception
 {
     /// <summary>Makes the exception.</summary>
-    /// <param name="waiting">How much is waiting.</param>
-    /// <param name="capacity">How much may.</param>
-    public WriteQueueFullException(long waiting, long capacity)
-        : base(string.Create(CultureInfo.InvariantCulture, $"The write queue is full: {waiting} of {capacity} rows are waiting."))
+    /// <param name="waiting">How much is waiting or under way.</param>
+    /// <param name="capacity">How much may be.</param>
+    /// <param name="unit">What is counted.</param>
+    public WriteQueueFullException(long waiting, long capacity, string unit)
+        : base(string.Create(CultureInfo.InvariantCulture, $"The write queue is full: {waiting} of {capacity} {unit} are waiting."))
     {
     }
 }

@@ -74,11 +74,19 @@ public sealed class RowsStatement
     /// <summary>The columns as arrays, for PostgreSQL.</summary>
     internal IEnumerable<NpgsqlParameter> ToArrays() => columns.Select(column => column.ToArray());
 
-    /// <summary>Binds one row, for SQLite. The row before it, if any, has to be bound: equal values stay where they are.</summary>
-    internal void Bind(sqlite3_stmt statement, int row)
+    /// <summary>
+    /// Binds one row, for SQLite, and returns its result code. The row before it, if any, has to be bound: equal values stay where they are.
+    /// </summary>
+    internal int Bind(sqlite3_stmt statement, int row)
     {
         for (var i = 0; i < columns.Count; i++)
-            columns[i].Bind(statement, i + 1, row);
+        {
+            var result = columns[i].Bind(statement, i + 1, row);
+            if (result != raw.SQLITE_OK)
+                return result;
+        }
+
+        return raw.SQLITE_OK;
     }
 
     private RowsStatement Add<T>(Column<T> column)
@@ -94,7 +102,7 @@ public sealed class RowsStatement
     {
         public abstract NpgsqlParameter ToArray();
 
-        public abstract void Bind(sqlite3_stmt statement, int index, int row);
+        public abstract int Bind(sqlite3_stmt statement, int index, int row);
     }
 
     private sealed class Column<T>(T[] values, Func<sqlite3_stmt, int, T, int>? bind, NpgsqlDbType? type = null) : Column
@@ -109,11 +117,11 @@ public sealed class RowsStatement
             return parameter;
         }
 
-        public override void Bind(sqlite3_stmt statement, int index, int row)
+        public override int Bind(sqlite3_stmt statement, int index, int row)
         {
             if (row > 0 && EqualityComparer<T>.Default.Equals(values[row], values[row - 1]))
-                return;
-            _ = bind!(statement, index, values[row]);
+                return raw.SQLITE_OK;
+            return bind!(statement, index, values[row]);
         }
     }
 }

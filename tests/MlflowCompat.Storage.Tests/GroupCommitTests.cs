@@ -59,7 +59,7 @@ public sealed class GroupCommitTests : IDisposable
     public async Task Outcomes_OfAGroup_ReachTheirOwnItems()
     {
         var refusal = new InvalidOperationException("no");
-        await using var queue = Queue(outcome: item => item == 3 ? refusal : null);
+        await using var queue = Queue(outcome: item => item == 3 ? Task.FromException(refusal) : null);
         var first = Write(queue, 1);
         await begun.WaitAsync();
         var (good, bad, alsoGood) = (Write(queue, 2), Write(queue, 3), Write(queue, 4));
@@ -81,6 +81,30 @@ public sealed class GroupCommitTests : IDisposable
         await Assert.ThrowsAsync<TimeoutException>(() => third);
         release.Release();
         await Write(queue, 4);
+    }
+
+    [Fact]
+    public async Task Outcome_ThatIsStillOpen_HoldsUpNobodyElse()
+    {
+        var open = new TaskCompletionSource();
+        await using var queue = Queue(outcome: item => item == 2 ? open.Task : null);
+        release.Release(3);
+        var (first, second) = (Write(queue, 1), Write(queue, 2));
+        await first;
+        await Write(queue, 3);
+        Assert.False(second.IsCompleted);
+        Assert.Equal(1, queue.Count);
+        open.SetException(new TimeoutException());
+        await Assert.ThrowsAsync<TimeoutException>(() => second);
+        Assert.Equal(0, queue.Count);
+    }
+
+    [Fact]
+    public async Task Item_AfterTheEnd_IsRefused()
+    {
+        var queue = Queue();
+        await queue.DisposeAsync();
+        await Assert.ThrowsAsync<ObjectDisposedException>(() => Write(queue, 1));
     }
 
     [Fact]
@@ -119,7 +143,11 @@ public sealed class GroupCommitTests : IDisposable
         var first = Write(queue, 1, 6);
         await begun.WaitAsync();
         var second = Write(queue, 2, 4);
-        await Assert.ThrowsAsync<WriteQueueFullException>(() => Write(queue, 3));
+        var full = await Assert.ThrowsAsync<WriteQueueFullException>(() => Write(queue, 3));
+        Assert.Equal("The write queue is full: 10 of 10 things are waiting.", full.Message);
+        // What was refused takes no room.
+        Assert.Equal(2, queue.Count);
+        await Assert.ThrowsAsync<WriteQueueFullException>(() => Write(queue, 3, 1000));
         release.Release(3);
         await Task.WhenAll(first, second);
         await Write(queue, 4, 10);
@@ -150,9 +178,10 @@ public sealed class GroupCommitTests : IDisposable
         Assert.Equal([[1], [2]], groups);
     }
 
-    private GroupCommit<int> Queue(int lanes = 1, long capacity = 1000, int maxGroupWeight = 100, Func<int, Exception?>? outcome = null) => new(
+    private GroupCommit<int> Queue(int lanes = 1, long capacity = 1000, int maxGroupWeight = 100, Func<int, Task?>? outcome = null) => new(
         lanes,
         capacity,
+        "things",
         maxGroupWeight,
         async items =>
         {
@@ -160,7 +189,7 @@ public sealed class GroupCommitTests : IDisposable
                 groups.Add([.. items]);
             begun.Release();
             await release.WaitAsync();
-            return [.. items.Select(item => outcome?.Invoke(item))];
+            return [.. items.Select(item => outcome?.Invoke(item) ?? Task.CompletedTask)];
         });
 
     private static Task Write(GroupCommit<int> queue, int item, int weight = 1) => queue.WriteAsync(0, item, weight, CancellationToken.None);

@@ -143,6 +143,18 @@ public sealed class PostgreSqlServer : IAsyncDisposable
         }
     }
 
+    /// <summary>Waits until everybody else has left a database: their transactions have ended, and what they counted is counted.</summary>
+    public static async Task UntilNobodyIsConnectedAsync(string connectionString)
+    {
+        await using var connection = new NpgsqlConnection(new NpgsqlConnectionStringBuilder(connectionString) { Pooling = false }.ToString());
+        await connection.OpenAsync();
+        await using var others = new NpgsqlCommand(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'",
+            connection);
+        while ((long)(await others.ExecuteScalarAsync())! > 0)
+            await Task.Delay(10);
+    }
+
     /// <summary>Stops a private cluster as an administrator would: connections are cut, everything is written out.</summary>
     public Task StopAsync() => OrderAsync("stop");
 

@@ -48,9 +48,6 @@ public sealed record ServerOptions
     /// <summary>Whether too long param and tag values are cut instead of refused (MLFLOW_TRUNCATE_LONG_VALUES).</summary>
     public bool TruncateLongValues { get; init; } = true;
 
-    /// <summary>
-    /// How many rows of metrics, params and tags may wait to be written; requests beyond are told to come back. A row takes about 300
-    /// bytes of memory until it is written.
-    /// </summary>
-    public int MaxWaitingRows { get; init; } = 100_000;
+    /// <summary>About how much memory requests may take that wait to be written, in bytes; those beyond are told to come back.</summary>
+    public long MaxWaitingBytes { get; init; } = 32 * 1024 * 1024;
 }

@@ -170,7 +170,7 @@ public sealed class ExperimentStore(Database database, ArtifactRoots artifactRoo
                 token).ConfigureAwait(false);
             if (changed == 0)
                 throw ExperimentId.NotFound(id);
-            await ActiveRun.LockAllAsync(database, session, id, token).ConfigureAwait(false);
+            await HeldRun.LockExperimentAsync(database, session, id, "active", token).ConfigureAwait(false);
             await session.ExecuteLastAsync(
                 database.Statement("""
                     UPDATE runs SET lifecycle_stage = 'deleted', deleted_at = $2, updated_at = $2
@@ -194,7 +194,7 @@ public sealed class ExperimentStore(Database database, ArtifactRoots artifactRoo
                 token).ConfigureAwait(false);
             if (changed == 0)
                 throw ExperimentId.NotFound(id);
-            await ActiveRun.LockAllAsync(database, session, id, token).ConfigureAwait(false);
+            await HeldRun.LockExperimentAsync(database, session, id, "deleted", token).ConfigureAwait(false);
             // A fingerprint that lives already, or that several deleted runs share, stays with one of them only (mapping C-12).
             await session.ExecuteLastAsync(
                 RunFingerprints.GiveUpTaken(

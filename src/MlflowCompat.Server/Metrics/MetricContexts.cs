@@ -48,7 +48,7 @@ internal sealed class MetricContexts
                 if (point.DatasetName is not { } name)
                     continue;
                 datasetNames.Add(name);
-                datasetRuns.Add(held[log.RunId].Run.Key);
+                datasetRuns.Add(held[log.RunId].Key);
             }
         }
 

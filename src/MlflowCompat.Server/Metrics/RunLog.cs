@@ -8,8 +8,15 @@ namespace MlflowCompat.Server.Metrics;
 /// <param name="Tags">Tags; of equal keys the last one counts.</param>
 public sealed record RunLog(IReadOnlyList<MetricPoint> Metrics, IReadOnlyList<KeyValue> Params, IReadOnlyList<KeyValue> Tags)
 {
-    /// <summary>About how many rows it writes; at least one.</summary>
-    public int RowCount => Math.Max(1, Metrics.Count + Params.Count + Tags.Count);
+    /// <summary>About how much memory it takes while it waits to be written.</summary>
+    public long EstimateBytes()
+    {
+        const int Row = 200;
+        long bytes = Row * (1L + Metrics.Count + Params.Count + Tags.Count);
+        foreach (var item in Params.Concat(Tags))
+            bytes += sizeof(char) * (item.Key!.Length + (item.Value?.Length ?? 0));
+        return bytes;
+    }
 }
 
 /// <summary>

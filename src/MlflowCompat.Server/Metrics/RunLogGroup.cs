@@ -6,7 +6,7 @@ namespace MlflowCompat.Server.Metrics;
 
 /// <summary>
 /// One transaction with what several requests log. It holds their runs, decides about each request as if it came alone and in its turn,
-/// and then writes all rows of those that are accepted, kind by kind.
+/// and then writes all rows of those that are accepted, kind by kind, and their tags run by run.
 /// </summary>
 internal sealed class RunLogGroup
 {
@@ -47,25 +47,38 @@ internal sealed class RunLogGroup
     }
 
     /// <summary>Writes a group; what a request is refused for is returned in its place.</summary>
+    /// <param name="database">The database.</param>
+    /// <param name="session">A transaction.</param>
+    /// <param name="logs">The requests; all of one run if it is to be waited for.</param>
+    /// <param name="waitForRun">Whether to wait for a run that somebody else holds; its requests get a <see cref="RunHeldException"/> if not.</param>
+    /// <param name="cancellationToken">Gives up before the commit.</param>
     public static async Task<IReadOnlyList<Exception?>> WriteAsync(
-        Database database, DatabaseSession session, IReadOnlyList<PendingLog> logs, CancellationToken cancellationToken)
+        Database database, DatabaseSession session, IReadOnlyList<PendingLog> logs, bool waitForRun, CancellationToken cancellationToken)
     {
-        var held = (await ActiveRun.LockAllAsync(database, session, [.. logs.Select(log => log.RunId).Distinct()], cancellationToken)
-            .ConfigureAwait(false)).ToDictionary(run => run.Run.Id);
-        var known = logs.Where(log => held.TryGetValue(log.RunId, out var run) && run.IsActive).ToList();
+        var ids = logs.Select(log => log.RunId).Distinct().ToList();
+        var runs = (waitForRun
+            ? [await HeldRun.LockAsync(database, session, ids[0], cancellationToken).ConfigureAwait(false)]
+            : await HeldRun.LockFreeAsync(database, session, ids, cancellationToken).ConfigureAwait(false)).ToDictionary(run => run.Id);
+        var heldByOthers = runs.Count == ids.Count
+            ? []
+            : await HeldRun.ExistingAsync(database, session, [.. ids.Where(id => !runs.ContainsKey(id))], cancellationToken).ConfigureAwait(false);
+
+        var writable = logs.Where(log => runs.TryGetValue(log.RunId, out var run) && run.IsActive).ToList();
         var group = new RunLogGroup(
             database,
-            await RunParams.ReadAsync(database, session, held, known, cancellationToken).ConfigureAwait(false),
-            await MetricContexts.ReadAsync(database, session, held, known, cancellationToken).ConfigureAwait(false));
+            await RunParams.ReadAsync(database, session, runs, writable, cancellationToken).ConfigureAwait(false),
+            await MetricContexts.ReadAsync(database, session, runs, writable, cancellationToken).ConfigureAwait(false));
         var outcomes = new Exception?[logs.Count];
         for (var i = 0; i < outcomes.Length; i++)
         {
+            var id = logs[i].RunId;
             try
             {
-                var run = held.GetValueOrDefault(logs[i].RunId) ?? throw RunId.NotFound(RunId.Format(logs[i].RunId));
-                group.Accept(run.RequireActive(), logs[i].Log);
+                if (heldByOthers.Contains(id))
+                    throw new RunHeldException();
+                group.Accept((runs.GetValueOrDefault(id) ?? throw RunId.NotFound(RunId.Format(id))).RequireActive(), logs[i].Log);
             }
-            catch (MlflowException refusal)
+            catch (Exception refusal) when (refusal is MlflowException or RunHeldException)
             {
                 outcomes[i] = refusal;
             }

@@ -32,19 +32,32 @@ internal sealed class RunParams
         var asking = logs.FindAll(log => log.Log.Params.Count > 0);
         if (asking.Count == 0)
             return result;
-        var runs = asking.Select(log => held[log.RunId].Run.Key).Distinct().ToList();
-        var keys = asking.SelectMany(log => log.Log.Params, (_, parameter) => parameter.Key!).Distinct(StringComparer.Ordinal).ToList();
-        var stored = await session.ListAsync(
-            database.Statement(
-                "SELECT run_id, param_key, param_value FROM hyperparameters WHERE run_id = ANY($1) AND param_key = ANY($2)",
-                """
-                SELECT run_id, param_key, param_value FROM hyperparameters
-                WHERE run_id IN (SELECT value FROM json_each($1)) AND param_key IN (SELECT value FROM json_each($2))
-                """).Add(runs).Add(keys),
-            reader => (Run: reader.GetInt64(0), Key: reader.GetString(1), Value: reader.GetString(2)),
-            cancellationToken).ConfigureAwait(false);
-        foreach (var (run, key, value) in stored)
-            result.known.Add((run, key), value);
+        var asked = asking.SelectMany(log => log.Log.Params, (log, parameter) => (Run: held[log.RunId].Key, Key: parameter.Key!)).Distinct();
+        if (database.Kind == DatabaseKind.PostgreSql)
+        {
+            var pairs = asked.ToList();
+            await result.ReadAsync(
+                session,
+                database.Statement("""
+                    SELECT h.run_id, h.param_key, h.param_value
+                    FROM unnest($1, $2) AS asked(run_id, param_key) JOIN hyperparameters h USING (run_id, param_key)
+                    """).Add([.. pairs.Select(pair => pair.Run)]).Add([.. pairs.Select(pair => pair.Key)]),
+                cancellationToken).ConfigureAwait(false);
+            return result;
+        }
+
+        // SQLite cannot join two lists by position without going through one for each element of the other.
+        foreach (var run in asked.GroupBy(pair => pair.Run, pair => pair.Key))
+        {
+            await result.ReadAsync(
+                session,
+                database.Statement("""
+                    SELECT run_id, param_key, param_value FROM hyperparameters
+                    WHERE run_id = $1 AND param_key IN (SELECT value FROM json_each($2))
+                    """).Add(run.Key).Add([.. run]),
+                cancellationToken).ConfigureAwait(false);
+        }
+
         return result;
     }
 
@@ -81,6 +94,15 @@ internal sealed class RunParams
             .Add(Array.ConvertAll(rows, row => row.Key))
             .Add(Array.ConvertAll(rows, row => row.Value))
             .Add(Array.ConvertAll(rows, row => TypeOf(row.Value)));
+    }
+
+    private async Task ReadAsync(DatabaseSession session, Statement statement, CancellationToken cancellationToken)
+    {
+        var rows = await session.ListAsync(
+            statement, reader => (Run: reader.GetInt64(0), Key: reader.GetString(1), Value: reader.GetString(2)), cancellationToken)
+            .ConfigureAwait(false);
+        foreach (var (run, key, value) in rows)
+            known.Add((run, key), value);
     }
 
     /// <summary>What a param looks like, for readers of the specified schema; clients never see it (mapping C-54).</summary>

@@ -13,58 +13,76 @@ public sealed record ActiveRun(long Key, Guid Id, long ExperimentId)
     /// <summary>Finds a run, holds it, and refuses it when it is deleted: no write of any kind goes to a deleted run.</summary>
     /// <exception cref="MlflowException">RESOURCE_DOES_NOT_EXIST; INVALID_PARAMETER_VALUE when it is deleted.</exception>
     public static async Task<ActiveRun> LockAsync(Database database, DatabaseSession session, Guid id, CancellationToken cancellationToken) =>
-        (await LockAnyAsync(database, session, id, cancellationToken).ConfigureAwait(false)).RequireActive();
+        (await HeldRun.LockAsync(database, session, id, cancellationToken).ConfigureAwait(false)).RequireActive();
+}
 
-    /// <summary>Finds a run and holds it, deleted or not.</summary>
+/// <summary>A run that a transaction holds, deleted or not.</summary>
+/// <param name="Key">Its key in the database.</param>
+/// <param name="Id">Its id.</param>
+/// <param name="ExperimentId">Its experiment.</param>
+/// <param name="Stage"><c>active</c> or <c>deleted</c>.</param>
+public sealed record HeldRun(long Key, Guid Id, long ExperimentId, string Stage)
+{
+    private const string Select = "SELECT run_id, run_uuid, experiment_id, lifecycle_stage FROM runs";
+
+    /// <summary>Whether it may be written to.</summary>
+    public bool IsActive => Stage == "active";
+
+    /// <summary>Finds a run and holds it.</summary>
     /// <exception cref="MlflowException">RESOURCE_DOES_NOT_EXIST.</exception>
-    public static async Task<HeldRun> LockAnyAsync(Database database, DatabaseSession session, Guid id, CancellationToken cancellationToken) =>
+    public static async Task<HeldRun> LockAsync(Database database, DatabaseSession session, Guid id, CancellationToken cancellationToken) =>
         await session.FirstOrDefaultAsync(
-            database.Statement(
-                "SELECT run_uuid, run_id, experiment_id, lifecycle_stage FROM runs WHERE run_uuid = $1 FOR NO KEY UPDATE",
-                "SELECT run_uuid, run_id, experiment_id, lifecycle_stage FROM runs WHERE run_uuid = $1").Add(id),
-            HeldRun.Read,
+            database.Statement($"{Select} WHERE run_uuid = $1 FOR NO KEY UPDATE", $"{Select} WHERE run_uuid = $1").Add(id),
+            Read,
             cancellationToken).ConfigureAwait(false) ?? throw RunId.NotFound(RunId.Format(id));
 
     /// <summary>
-    /// Finds runs and holds them, deleted or not; those that do not exist are left out. They are taken in the order of their keys, so that
-    /// transactions with several of them do not wait for each other in a circle.
+    /// Finds runs and holds those that nobody else holds; the others, and those that do not exist, are left out. It never waits, so that
+    /// a transaction with several runs is in nobody's way.
     /// </summary>
-    public static Task<List<HeldRun>> LockAllAsync(
+    public static Task<List<HeldRun>> LockFreeAsync(
         Database database, DatabaseSession session, IReadOnlyList<Guid> ids, CancellationToken cancellationToken) =>
         session.ListAsync(
             database.Statement(
-                "SELECT run_uuid, run_id, experiment_id, lifecycle_stage FROM runs WHERE run_uuid = ANY($1) ORDER BY run_id FOR NO KEY UPDATE",
-                "SELECT run_uuid, run_id, experiment_id, lifecycle_stage FROM runs WHERE run_uuid IN (SELECT value FROM json_each($1))").Add(ids),
-            HeldRun.Read,
+                $"{Select} WHERE run_uuid = ANY($1) FOR NO KEY UPDATE SKIP LOCKED",
+                $"{Select} WHERE run_uuid IN (SELECT value FROM json_each($1))").Add(ids),
+            Read,
             cancellationToken);
 
-    /// <summary>Holds all runs of an experiment, in the same order; on SQLite a transaction has everything to itself anyway.</summary>
-    public static Task LockAllAsync(Database database, DatabaseSession session, long experimentId, CancellationToken cancellationToken) =>
+    /// <summary>Which runs there are among some, held or not.</summary>
+    public static async Task<HashSet<Guid>> ExistingAsync(
+        Database database, DatabaseSession session, IReadOnlyList<Guid> ids, CancellationToken cancellationToken) =>
+        [
+            .. await session.ListAsync(
+                database.Statement(
+                    "SELECT run_uuid FROM runs WHERE run_uuid = ANY($1)",
+                    "SELECT run_uuid FROM runs WHERE run_uuid IN (SELECT value FROM json_each($1))").Add(ids),
+                reader => reader.GetGuid(0),
+                cancellationToken).ConfigureAwait(false),
+        ];
+
+    /// <summary>
+    /// Holds the runs of an experiment that are in a stage, in the order of their keys: two that do this do not wait for each other in a
+    /// circle. On SQLite a transaction has everything to itself anyway.
+    /// </summary>
+    public static Task LockExperimentAsync(
+        Database database, DatabaseSession session, long experimentId, string stage, CancellationToken cancellationToken) =>
         database.Kind == DatabaseKind.Sqlite
             ? Task.CompletedTask
             : session.ExecuteAsync(
                 database.Statement("""
-                    SELECT count(*) FROM (SELECT run_id FROM runs WHERE experiment_id = $1 ORDER BY run_id FOR NO KEY UPDATE) AS held
-                    """).Add(experimentId),
+                    SELECT count(*) FROM (
+                        SELECT run_id FROM runs WHERE experiment_id = $1 AND lifecycle_stage = $2 ORDER BY run_id FOR NO KEY UPDATE) AS held
+                    """).Add(experimentId).Add(stage),
                 cancellationToken);
-}
-
-/// <summary>A run that a transaction holds, deleted or not.</summary>
-/// <param name="Run">The run.</param>
-/// <param name="Stage"><c>active</c> or <c>deleted</c>.</param>
-public sealed record HeldRun(ActiveRun Run, string Stage)
-{
-    /// <summary>Whether it may be written to.</summary>
-    public bool IsActive => Stage == "active";
 
     /// <summary>The run, if it may be written to.</summary>
     /// <exception cref="MlflowException">INVALID_PARAMETER_VALUE: it is deleted.</exception>
     public ActiveRun RequireActive() => IsActive
-        ? Run
+        ? new ActiveRun(Key, Id, ExperimentId)
         : throw MlflowException.InvalidParameter(
-            $"The run {RunId.Format(Run.Id)} must be in the 'active' state; its lifecycle_stage is '{Stage}'.");
+            $"The run {RunId.Format(Id)} must be in the 'active' state; its lifecycle_stage is '{Stage}'.");
 
-    /// <summary>Reads <c>run_uuid, run_id, experiment_id, lifecycle_stage</c>.</summary>
-    internal static HeldRun Read(DbDataReader reader) =>
-        new(new ActiveRun(reader.GetInt64(1), reader.GetGuid(0), reader.GetInt64(2)), reader.GetString(3));
+    private static HeldRun Read(DbDataReader reader) =>
+        new(reader.GetInt64(0), reader.GetGuid(1), reader.GetInt64(2), reader.GetString(3));
 }

@@ -150,12 +150,12 @@ public sealed class RunStore(Database database, ServerOptions options)
     public Task DeleteAsync(Guid id, CancellationToken cancellationToken) => database.WriteAsync(
         async (session, token) =>
         {
-            var run = await ActiveRun.LockAnyAsync(database, session, id, token).ConfigureAwait(false);
+            var run = await HeldRun.LockAsync(database, session, id, token).ConfigureAwait(false);
             if (!run.IsActive)
                 return;
             await session.ExecuteLastAsync(
                 database.Statement("UPDATE runs SET lifecycle_stage = 'deleted', deleted_at = $2, updated_at = $2 WHERE run_id = $1")
-                    .Add(run.Run.Key).AddTime(DateTimeOffset.UtcNow.ToUnixTimeMilliseconds()),
+                    .Add(run.Key).AddTime(DateTimeOffset.UtcNow.ToUnixTimeMilliseconds()),
                 token).ConfigureAwait(false);
         },
         cancellationToken);
@@ -165,10 +165,15 @@ public sealed class RunStore(Database database, ServerOptions options)
     public Task RestoreAsync(Guid id, CancellationToken cancellationToken) => database.WriteAsync(
         async (session, token) =>
         {
-            var held = await ActiveRun.LockAnyAsync(database, session, id, token).ConfigureAwait(false);
-            if (held.IsActive)
+            // One after the other, and no run is made meanwhile: whether a fingerprint is taken must not change before the commit.
+            await session.ExecuteAsync(
+                database.Statement(
+                    "SELECT 1 FROM experiments WHERE experiment_id = (SELECT experiment_id FROM runs WHERE run_uuid = $1) FOR NO KEY UPDATE",
+                    "SELECT 1").Add(id),
+                token).ConfigureAwait(false);
+            var run = await HeldRun.LockAsync(database, session, id, token).ConfigureAwait(false);
+            if (run.IsActive)
                 return;
-            var run = held.Run;
             await session.ExecuteLastAsync(
                 RunFingerprints.GiveUpTaken(database, "run_id = $1", "other.deleted_at IS NULL").Add(run.Key), token).ConfigureAwait(false);
             await session.ExecuteLastAsync(
@@ -234,8 +239,7 @@ public sealed class RunStore(Database database, ServerOptions options)
             reader =>
             {
                 var info = RunReader.ReadInfo(reader);
-                var run = new ActiveRun(reader.GetInt64(12), id, reader.GetInt64(11));
-                return Tuple.Create(new HeldRun(run, info.LifecycleStage), info);
+                return Tuple.Create(new HeldRun(reader.GetInt64(12), id, reader.GetInt64(11), info.LifecycleStage), info);
             },
             cancellationToken).ConfigureAwait(false) ?? throw RunId.NotFound(RunId.Format(id));
         return (row.Item1.RequireActive(), row.Item2);

@@ -22,7 +22,7 @@ public sealed class SqliteDatabase : Database
     private const int MaxWaitingWrites = 10_000;
 
     /// <summary>How many writes one transaction takes: those behind them should not wait for too many.</summary>
-    private const int MaxGroupedWrites = 256;
+    private const int MaxGroupedWrites = 1000;
 
     private const int OnlyLane = 0;
 
@@ -32,7 +32,8 @@ public sealed class SqliteDatabase : Database
     private readonly string connectionString;
     private readonly Action<SqliteConnection>? defineFunctions;
     private readonly ConcurrentBag<Session> idleReaders = [];
-    private readonly GroupCommit<PendingWrite> writes;
+    private readonly GroupCommit<Func<Session, Task>> writes;
+    private readonly CancellationTokenSource closing = new();
     private Session? writer;
 
     /// <summary>Names the file; it is opened, and created, by the first session.</summary>
@@ -52,7 +53,7 @@ public sealed class SqliteDatabase : Database
 
         FilePath = Path.GetFullPath(path);
         this.defineFunctions = defineFunctions;
-        writes = new GroupCommit<PendingWrite>(lanes: 1, MaxWaitingWrites, MaxGroupedWrites, WriteGroupAsync);
+        writes = new GroupCommit<Func<Session, Task>>(lanes: 1, MaxWaitingWrites, "writes", MaxGroupedWrites, WriteGroupAsync);
         // Sessions are kept here together with their prepared statements; a second pool below would only lose those.
         connectionString = new SqliteConnectionStringBuilder
         {
@@ -92,7 +93,7 @@ public sealed class SqliteDatabase : Database
         cancellationToken.ThrowIfCancellationRequested();
         if (!idleReaders.TryTake(out var session))
             session = new Session(this, ConnectForUse());
-        session.Begin("BEGIN");
+        session.Run("BEGIN");
         return ValueTask.FromResult<DatabaseSession>(session);
     }
 
@@ -101,118 +102,147 @@ public sealed class SqliteDatabase : Database
         Func<DatabaseSession, CancellationToken, Task<T>> work, CancellationToken cancellationToken)
     {
         T result = default!;
-        var write = new PendingWrite(
-            async session => result = await work(session, cancellationToken).ConfigureAwait(false), Stopwatch.GetTimestamp());
-        await writes.WriteAsync(OnlyLane, write, 1, cancellationToken).ConfigureAwait(false);
+        await writes.WriteAsync(
+            OnlyLane,
+            async session => result = await work(session, cancellationToken).ConfigureAwait(false),
+            itemWeight: 1,
+            cancellationToken).ConfigureAwait(false);
         return result;
     }
 
     /// <inheritdoc/>
     public override async ValueTask DisposeAsync()
     {
+        await closing.CancelAsync().ConfigureAwait(false);
         await writes.DisposeAsync().ConfigureAwait(false);
         while (idleReaders.TryTake(out var reader))
             await reader.CloseAsync().ConfigureAwait(false);
-        if (writer is not null)
-            await writer.CloseAsync().ConfigureAwait(false);
+        await CloseWriterAsync().ConfigureAwait(false);
+        closing.Dispose();
     }
 
     /// <summary>Writes a group in one transaction, each member within a savepoint, so that one that fails takes no other along.</summary>
-    private async Task<IReadOnlyList<Exception?>> WriteGroupAsync(IReadOnlyList<PendingWrite> group)
+    private async Task<IReadOnlyList<Task>> WriteGroupAsync(IReadOnlyList<Func<Session, Task>> group)
     {
         writer ??= new Session(null, ConnectForUse());
         try
         {
-            await writer.BeginWriteAsync(group[0].Asked).ConfigureAwait(false);
-            var outcomes = new Exception?[group.Count];
+            await writer.BeginWriteAsync(closing.Token).ConfigureAwait(false);
+            var outcomes = new Task[group.Count];
             for (var i = 0; i < outcomes.Length; i++)
-                outcomes[i] = await writer.TryAsync(group[i].Work).ConfigureAwait(false);
-            writer.End("COMMIT");
+            {
+                outcomes[i] = writer.RunMemberAsync(group[i]);
+                await outcomes[i].ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+                writer.RequireTransaction(outcomes[i]);
+            }
+
+            writer.Run("COMMIT");
             return outcomes;
         }
         catch
         {
             if (!writer.TryRollback())
-            {
-                await writer.CloseAsync().ConfigureAwait(false);
-                writer = null;
-            }
-
+                await CloseWriterAsync().ConfigureAwait(false);
             throw;
         }
+    }
+
+    private async ValueTask CloseWriterAsync()
+    {
+        var session = writer;
+        writer = null;
+        if (session is not null)
+            await session.CloseAsync().ConfigureAwait(false);
     }
 
     private SqliteConnection ConnectForUse()
     {
         var connection = Connect();
-        using var settings = connection.CreateCommand();
-        settings.CommandText = """
-            PRAGMA journal_mode = WAL;
-            PRAGMA synchronous = FULL;
-            PRAGMA foreign_keys = ON;
-            PRAGMA cache_size = -8000;
-            """;
-        settings.ExecuteNonQuery();
-        defineFunctions?.Invoke(connection);
-        return connection;
+        try
+        {
+            using var settings = connection.CreateCommand();
+            settings.CommandText = """
+                PRAGMA journal_mode = WAL;
+                PRAGMA synchronous = FULL;
+                PRAGMA foreign_keys = ON;
+                PRAGMA cache_size = -8000;
+                """;
+            settings.ExecuteNonQuery();
+            defineFunctions?.Invoke(connection);
+            return connection;
+        }
+        catch
+        {
+            connection.Dispose();
+            throw;
+        }
     }
-
-    /// <summary>A write that waits for its turn.</summary>
-    /// <param name="Work">What it does.</param>
-    /// <param name="Asked">When it was asked for, as a timestamp of <see cref="Stopwatch"/>.</param>
-    private sealed record PendingWrite(Func<Session, Task> Work, long Asked);
 
     private sealed class Session(SqliteDatabase? pool, SqliteConnection connection) : DatabaseSession
     {
         private readonly Dictionary<string, SqliteCommand> prepared = [];
+
+        /// <summary>One for each <see cref="RowsInsert"/>, of which the code has a few.</summary>
         private readonly Dictionary<string, sqlite3_stmt> preparedRows = [];
 
-        public void Begin(string sql) => Prepare(sql).ExecuteNonQuery();
+        private bool inMember;
 
-        /// <summary>
-        /// Takes the file's write lock. The patience with another process counts from when the write was asked for, so that many writes
-        /// that wait for one turn after the other are all refused in time, and no thread waits with them.
-        /// </summary>
-        public async Task BeginWriteAsync(long asked)
+        private bool HasTransaction => raw.sqlite3_get_autocommit(connection.Handle) == 0;
+
+        public void Run(string sql) => Prepare(sql).ExecuteNonQuery();
+
+        /// <summary>Takes the file's write lock, for which another process may make it wait, and no thread waits with it.</summary>
+        public async Task BeginWriteAsync(CancellationToken closing)
         {
+            var begun = Stopwatch.GetTimestamp();
             int result;
             while ((result = raw.sqlite3_exec(connection.Handle, "BEGIN IMMEDIATE")) == raw.SQLITE_BUSY
-                && Stopwatch.GetElapsedTime(asked).TotalSeconds < BusyTimeoutSeconds)
+                && Stopwatch.GetElapsedTime(begun).TotalSeconds < BusyTimeoutSeconds && !closing.IsCancellationRequested)
             {
-                await Task.Delay(LockRetryMilliseconds).ConfigureAwait(false);
+                await Task.Delay(LockRetryMilliseconds, CancellationToken.None).ConfigureAwait(false);
             }
 
             SqliteException.ThrowExceptionForRC(result, connection.Handle);
+            inMember = false;
         }
 
-        /// <summary>Runs a member of a group; when it fails, what it wrote is taken back and the reason returned.</summary>
-        /// <exception cref="Exception">SQLite gave the whole transaction up (disk full, I/O error).</exception>
-        public async Task<Exception?> TryAsync(Func<Session, Task> work)
+        /// <summary>Runs a member of a group; when it fails, what it wrote is taken back.</summary>
+        public async Task RunMemberAsync(Func<Session, Task> work)
         {
-            Begin("SAVEPOINT member");
+            Run("SAVEPOINT member");
+            inMember = true;
             try
             {
                 await work(this).ConfigureAwait(false);
-                End("RELEASE member");
-                return null;
             }
-            catch (Exception exception)
+            catch when (HasTransaction)
             {
-                if (raw.sqlite3_get_autocommit(connection.Handle) != 0)
-                    throw;
-                End("ROLLBACK TO member");
-                End("RELEASE member");
-                return exception;
+                Run("ROLLBACK TO member");
+                EndMember();
+                throw;
             }
+
+            EndMember();
         }
 
-        public void End(string sql) => Prepare(sql).ExecuteNonQuery();
+        /// <summary>Makes sure that a member that failed has not taken the transaction along: SQLite ends it by itself when the disk is full.</summary>
+        public void RequireTransaction(Task member)
+        {
+            if (!HasTransaction || inMember)
+                throw member.Exception?.InnerException ?? new InvalidOperationException("A write has ended the transaction that it shares with others.");
+        }
+
+        private void EndMember()
+        {
+            Run("RELEASE member");
+            inMember = false;
+        }
 
         public bool TryRollback()
         {
             try
             {
-                End("ROLLBACK");
+                Run("ROLLBACK");
                 return true;
             }
             catch (SqliteException)
@@ -245,17 +275,22 @@ public sealed class SqliteDatabase : Database
             return Task.CompletedTask;
         }
 
-        public override Task ExecuteLastAsync(Statement statement, CancellationToken cancellationToken) =>
-            ExecuteAsync(statement, cancellationToken);
+        public override Task ExecuteLastAsync(Statement statement, CancellationToken cancellationToken)
+        {
+            RequireWriter();
+            return ExecuteAsync(statement, cancellationToken);
+        }
 
         public override Task ExecuteLastAsync(RowsStatement statement, CancellationToken cancellationToken)
         {
+            RequireWriter();
             cancellationToken.ThrowIfCancellationRequested();
             var insert = PrepareRows(statement.Sql);
             for (var row = 0; row < statement.RowCount; row++)
             {
-                statement.Bind(insert, row);
-                var result = raw.sqlite3_step(insert);
+                var result = statement.Bind(insert, row);
+                if (result == raw.SQLITE_OK)
+                    result = raw.sqlite3_step(insert);
                 raw.sqlite3_reset(insert);
                 if (result != raw.SQLITE_DONE)
                     SqliteException.ThrowExceptionForRC(result, connection.Handle);
@@ -280,6 +315,12 @@ public sealed class SqliteDatabase : Database
             foreach (var insert in preparedRows.Values)
                 insert.Dispose();
             await connection.DisposeAsync().ConfigureAwait(false);
+        }
+
+        private void RequireWriter()
+        {
+            if (pool is not null)
+                throw new InvalidOperationException("The session is for reading.");
         }
 
         private SqliteCommand Prepare(Statement statement)

@@ -16,7 +16,7 @@ public sealed partial class ProcessTests
     public async Task Server_StartsSaysWhereItIsAndStopsWhenTold(DatabaseKind kind)
     {
         await using var database = await TestDatabase.CreateAsync(kind);
-        using var server = Start("server", "--port", "0", "--backend-store-uri", database.Address, "--workers", "4");
+        using var server = ServerProcess.StartProgram("server", "--port", "0", "--backend-store-uri", database.Address, "--workers", "4");
         var (screen, address) = await ReadScreenAsync(server);
 
         Assert.Contains($"database      {(kind == DatabaseKind.Sqlite ? "SQLite" : "PostgreSQL")}", screen, StringComparison.Ordinal);
@@ -37,7 +37,7 @@ public sealed partial class ProcessTests
     public async Task JsonLog_IsAnObjectALine()
     {
         await using var database = await TestDatabase.CreateAsync(DatabaseKind.Sqlite);
-        using var server = Start("--port", "0", "--backend-store-uri", database.Address, "--log-format", "json");
+        using var server = ServerProcess.StartProgram("--port", "0", "--backend-store-uri", database.Address, "--log-format", "json");
         JsonNode line;
         do
             line = JsonNode.Parse(await server.StandardOutput.ReadLineAsync() ?? throw new InvalidOperationException("The server ended."))!;
@@ -55,7 +55,7 @@ public sealed partial class ProcessTests
     public async Task Server_ListensOnNamesAndAddresses(string host)
     {
         await using var database = await TestDatabase.CreateAsync(DatabaseKind.Sqlite);
-        using var server = Start("-h", host, "-p", "0", "--backend-store-uri", database.Address);
+        using var server = ServerProcess.StartProgram("-h", host, "-p", "0", "--backend-store-uri", database.Address);
         var (_, address) = await ReadScreenAsync(server);
 
         Assert.Equal((0, ""), await RunAsync("health", "--url", address));
@@ -180,23 +180,6 @@ public sealed partial class ProcessTests
     [GeneratedRegex(@"^\d{4} +\w+ +applied  \d{4}-\d\d-\d\d \d\d:\d\d:\d\d$", RegexOptions.Multiline)]
     private static partial Regex AppliedRow();
 
-    private static Process Start(params string[] args)
-    {
-        var start = new ProcessStartInfo("dotnet")
-        {
-            // Whatever a command makes by default goes there.
-            WorkingDirectory = TestFolder.Create(),
-            RedirectStandardOutput = true,
-            RedirectStandardError = true,
-        };
-        start.ArgumentList.Add(Path.Combine(AppContext.BaseDirectory, "mlflow-compat.dll"));
-        foreach (var arg in args)
-            start.ArgumentList.Add(arg);
-        foreach (var name in start.Environment.Keys.Where(name => name.StartsWith("MLFLOW_", StringComparison.Ordinal)).ToList())
-            start.Environment.Remove(name);
-        return Process.Start(start)!;
-    }
-
     private static async Task<(string Screen, string Address)> ReadScreenAsync(Process server)
     {
         var screen = "";
@@ -212,7 +195,7 @@ public sealed partial class ProcessTests
 
     private static async Task<int> TerminateAsync(Process server)
     {
-        using var kill = Process.Start("kill", ["-TERM", server.Id.ToString(CultureInfo.InvariantCulture)]);
+        await ServerProcess.TerminateAsync(server);
         // What is still printed has to go somewhere, or the server waits for its reader.
         await Task.WhenAll(server.StandardOutput.ReadToEndAsync(), server.StandardError.ReadToEndAsync());
         await server.WaitForExitAsync();
@@ -221,7 +204,7 @@ public sealed partial class ProcessTests
 
     private static async Task<(int ExitCode, string Error)> RunAsync(params string[] args)
     {
-        using var process = Start(args);
+        using var process = ServerProcess.StartProgram(args);
         var output = process.StandardOutput.ReadToEndAsync();
         var error = await process.StandardError.ReadToEndAsync();
         await output;
@@ -231,7 +214,7 @@ public sealed partial class ProcessTests
 
     private static async Task<(int ExitCode, string Output)> RunForOutputAsync(params string[] args)
     {
-        using var process = Start(args);
+        using var process = ServerProcess.StartProgram(args);
         var error = process.StandardError.ReadToEndAsync();
         var output = await process.StandardOutput.ReadToEndAsync();
         await error;

@@ -7,7 +7,7 @@ namespace MlflowCompat.Server.Tests.Host;
 internal static class RawHttp
 {
     /// <summary>Sends a request and returns what comes back until the server is done or closes the connection.</summary>
-    public static async Task<string> SendAsync(TestServer server, string request)
+    public static async Task<string> SendAsync(ApiServer server, string request)
     {
         using var client = await ConnectAsync(server);
         await client.GetStream().WriteAsync(Encoding.Latin1.GetBytes(request));
@@ -15,7 +15,7 @@ internal static class RawHttp
     }
 
     /// <summary>Opens a connection.</summary>
-    public static async Task<TcpClient> ConnectAsync(TestServer server)
+    public static async Task<TcpClient> ConnectAsync(ApiServer server)
     {
         var client = new TcpClient();
         await client.ConnectAsync(server.Client.BaseAddress!.Host, server.Client.BaseAddress.Port);

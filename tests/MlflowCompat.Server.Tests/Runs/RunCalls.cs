@@ -21,18 +21,18 @@ public sealed record Point(double Value, long Timestamp, long Step)
 internal static class RunCalls
 {
     /// <summary>Makes a run and returns its id.</summary>
-    public static async Task<string> CreateRunAsync(this TestServer server, string? experimentId = null, object? fields = null) =>
+    public static async Task<string> CreateRunAsync(this ApiServer server, string? experimentId = null, object? fields = null) =>
         (string)(await server.CreateWholeRunAsync(experimentId, fields))["info"]!["run_id"]!;
 
     /// <summary>Makes a run and returns it.</summary>
-    public static async Task<JsonObject> CreateWholeRunAsync(this TestServer server, string? experimentId = null, object? fields = null)
+    public static async Task<JsonObject> CreateWholeRunAsync(this ApiServer server, string? experimentId = null, object? fields = null)
     {
         var message = fields is null ? [] : JsonSerializer.SerializeToNode(fields)!.AsObject();
         message["experiment_id"] = experimentId ?? await server.CreateExperimentAsync();
         return (await server.PostAsync("runs/create", message))["run"]!.AsObject();
     }
 
-    public static async Task<JsonObject> GetRunAsync(this TestServer server, string runId) =>
+    public static async Task<JsonObject> GetRunAsync(this ApiServer server, string runId) =>
         (await server.GetAsync($"runs/get?run_id={runId}"))["run"]!.AsObject();
 
     /// <summary>The latest point of each metric of a run.</summary>
@@ -48,7 +48,7 @@ internal static class RunCalls
         list?.AsArray().ToDictionary(item => (string)item!["key"]!, item => (string)item!["value"]!) ?? [];
 
     /// <summary>The whole history of a metric, in one page.</summary>
-    public static async Task<List<Point>> HistoryAsync(this TestServer server, string runId, string key) =>
+    public static async Task<List<Point>> HistoryAsync(this ApiServer server, string runId, string key) =>
         Points(await server.GetAsync($"metrics/get-history?run_id={runId}&metric_key={Uri.EscapeDataString(key)}"));
 
     /// <summary>The points of an answer of one of the history calls.</summary>
@@ -56,7 +56,7 @@ internal static class RunCalls
 
     /// <summary>The names of the runs that a search finds, in its order.</summary>
     public static async Task<List<string>> SearchNamesAsync(
-        this TestServer server, string experimentId, string? filter = null, params string[] orderBy) =>
+        this ApiServer server, string experimentId, string? filter = null, params string[] orderBy) =>
         Names(await server.PostAsync("runs/search", new { experiment_ids = new[] { experimentId }, filter, order_by = orderBy }));
 
     public static List<string> Names(JsonObject answer) =>
@@ -66,7 +66,7 @@ internal static class RunCalls
         [.. (answer["runs"]?.AsArray() ?? []).Select(run => (string)run!["info"]!["run_id"]!)];
 
     /// <summary>Asserts that a run holds nothing but its name.</summary>
-    public static async Task AssertEmptyAsync(this TestServer server, string runId)
+    public static async Task AssertEmptyAsync(this ApiServer server, string runId)
     {
         var run = await server.GetRunAsync(runId);
         Assert.Empty(run.Metrics());

@@ -1,0 +1,47 @@
+using System.Globalization;
+using MlflowCompat.Storage;
+using Npgsql;
+
+namespace MlflowCompat.Server.Tests.Runs;
+
+/// <summary>
+/// Two servers on one PostgreSQL, written to at the same time. <c>MLFLOW_COMPAT_TEST_SOAK_SECONDS</c> says for how long; a minute is
+/// what a release should have passed.
+/// </summary>
+public sealed class TwoServersTests
+{
+    private const string SecondsVariable = "MLFLOW_COMPAT_TEST_SOAK_SECONDS";
+    private const int DefaultSeconds = 8;
+    private const int Clients = 12;
+    private const int Runs = 12;
+
+    [Fact]
+    public async Task TwoServers_UnderWriteLoad_LoseNothingAndNeverBlockEachOther()
+    {
+        var seconds = int.TryParse(Environment.GetEnvironmentVariable(SecondsVariable), CultureInfo.InvariantCulture, out var given) ? given : DefaultSeconds;
+        await using var database = await TestDatabase.CreateAsync(DatabaseKind.PostgreSql);
+        await using var first = await ServerProcess.StartAsync(database.Address);
+        await using var second = await ServerProcess.StartAsync(database.Address);
+        var load = new WriteLoad(Clients, Runs);
+        await load.PrepareAsync(first);
+
+        using var time = new CancellationTokenSource(TimeSpan.FromSeconds(seconds));
+        await load.RunAsync([first, second], stopping: false, time.Token);
+
+        await load.AssertKeptAsync(first);
+        await load.AssertKeptAsync(second);
+        // A deadlock that a server got over by trying again is one too. Sessions that have ended have reported all of theirs.
+        foreach (var server in new[] { first, second })
+            Assert.Equal(0, (await server.StopAsync(CancellationToken.None)).ExitCode);
+        await PostgreSqlServer.UntilNobodyIsConnectedAsync(database.Address);
+        Assert.Equal(0, await DeadlocksAsync(database.Address));
+    }
+
+    private static async Task<long> DeadlocksAsync(string address)
+    {
+        await using var connection = new NpgsqlConnection(new NpgsqlConnectionStringBuilder(address) { Pooling = false }.ToString());
+        await connection.OpenAsync();
+        await using var command = new NpgsqlCommand("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()", connection);
+        return (long)(await command.ExecuteScalarAsync())!;
+    }
+}
