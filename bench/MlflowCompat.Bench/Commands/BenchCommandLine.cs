@@ -19,6 +19,7 @@ internal static class BenchCommandLine
         var root = new RootCommand("Measures MLflow tracking servers. bench/README.md says how.")
         {
             new LoadCommand(),
+            new MixedCommand(),
             new SeedCommand(),
             new LimitCommand(),
             new MemoryCommand(),

@@ -5,7 +5,9 @@ namespace MlflowCompat.Bench.Workloads;
 /// <summary>Workloads that write.</summary>
 internal static class Writing
 {
-    private const int MetricKeys = 10;
+    /// <summary>Keys of the metrics in a batch.</summary>
+    public const int MetricKeys = 10;
+
     private const int BatchParams = 100;
 
     /// <summary>Runs per connection that params go to in turn: a param cannot be changed, and a run should not get too many.</summary>
@@ -21,12 +23,7 @@ internal static class Writing
         var start = Now();
         return context.ForEachRun(run => connection =>
         {
-            var step = run.Take(1);
-            connection.Request.Clear()
-                .Append("{\"run_id\":\""u8).Append(run.Id)
-                .Append("\",\"key\":\"loss\",\"value\":"u8).Append(Value(step))
-                .Append(",\"timestamp\":"u8).Append(start + step)
-                .Append(",\"step\":"u8).Append(step).Append("}"u8);
+            WriteMetric(connection, run.Id, start, run.Take(1));
             connection.Post(path);
         });
     }
@@ -38,20 +35,7 @@ internal static class Writing
         var start = Now();
         return context.ForEachRun(run => connection =>
         {
-            var first = run.Take(steps);
-            var request = connection.Request.Clear().Append("{\"run_id\":\""u8).Append(run.Id).Append("\",\"metrics\":["u8);
-            for (var step = first; step < first + steps; step++)
-            {
-                for (var key = 0; key < MetricKeys; key++)
-                {
-                    request.Append(step == first && key == 0 ? "{\"key\":\"metric_"u8 : ",{\"key\":\"metric_"u8).Append(key)
-                        .Append("\",\"value\":"u8).Append(Value(step + key))
-                        .Append(",\"timestamp\":"u8).Append(start + step)
-                        .Append(",\"step\":"u8).Append(step).Append("}"u8);
-                }
-            }
-
-            request.Append("]}"u8);
+            WriteSteps(connection, run.Id, start, run.Take(steps), steps);
             connection.Post(path);
         });
     }
@@ -157,6 +141,32 @@ internal static class Writing
         {
             request.Append(i == 0 ? "{\"key\":\"tag_"u8 : ",{\"key\":\"tag_"u8).Append(i)
                 .Append("\",\"value\":\"value "u8).Append(i).Append("\"}"u8);
+        }
+
+        request.Append("]}"u8);
+    }
+
+    /// <summary>Writes the request of runs/log-metric; a point of the same step and start is the same point.</summary>
+    public static void WriteMetric(Http.HttpConnection connection, string runId, long start, long step) =>
+        connection.Request.Clear()
+            .Append("{\"run_id\":\""u8).Append(runId)
+            .Append("\",\"key\":\"loss\",\"value\":"u8).Append(Value(step))
+            .Append(",\"timestamp\":"u8).Append(start + step)
+            .Append(",\"step\":"u8).Append(step).Append("}"u8);
+
+    /// <summary>Writes the request of runs/log-batch for some steps of ten metrics.</summary>
+    public static void WriteSteps(Http.HttpConnection connection, string runId, long start, long firstStep, int steps)
+    {
+        var request = connection.Request.Clear().Append("{\"run_id\":\""u8).Append(runId).Append("\",\"metrics\":["u8);
+        for (var step = firstStep; step < firstStep + steps; step++)
+        {
+            for (var key = 0; key < MetricKeys; key++)
+            {
+                request.Append(step == firstStep && key == 0 ? "{\"key\":\"metric_"u8 : ",{\"key\":\"metric_"u8).Append(key)
+                    .Append("\",\"value\":"u8).Append(Value(step + key))
+                    .Append(",\"timestamp\":"u8).Append(start + step)
+                    .Append(",\"step\":"u8).Append(step).Append("}"u8);
+            }
         }
 
         request.Append("]}"u8);
