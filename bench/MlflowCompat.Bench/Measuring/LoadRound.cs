@@ -169,7 +169,8 @@ internal sealed class LoadRound : IDisposable
             while (errorsInRow < ErrorsToGiveUp)
             {
                 var started = Stopwatch.GetTimestamp();
-                if (started >= round.end)
+                // One that began in the warm-up and took longer than the round is followed by one that is measured.
+                if (started >= round.end && (Latencies.Count > 0 || Errors > 0))
                     return;
                 Do(started, started);
             }
