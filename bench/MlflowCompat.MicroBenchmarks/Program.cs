@@ -15,7 +15,7 @@ internal static class Benchmarks
     {
         // In this process: a project that is generated would be built by the rules of this repository, for which it is not written.
         var config = DefaultConfig.Instance
-            .AddJob(Job.Default.WithToolchain(InProcessEmitToolchain.Instance))
+            .AddJob(Job.Default.WithToolchain(InProcessEmitToolchain.Instance).WithWarmupCount(5).WithIterationCount(10))
             .WithArtifactsPath(Path.Combine(Path.GetTempPath(), "mlflow-compat-micro-benchmarks"));
         BenchmarkSwitcher.FromAssembly(typeof(Benchmarks).Assembly).Run(args.Length == 0 ? Everything : args, config);
     }

@@ -33,12 +33,21 @@ internal sealed class PostgreSqlLimit : DatabaseLimit
         await ExecuteAsync(database, $"CREATE SCHEMA {schema}").ConfigureAwait(false);
         var settings = new NpgsqlConnectionStringBuilder(database.ConnectionString)
         {
-            SearchPath = $"{schema},public",
+            // Nothing else: the tables of the server may be in public, and must be neither measured nor migrated.
+            SearchPath = schema,
             MaxPoolSize = Math.Max(connections + 2, 10),
         };
         var scratch = new PostgreSqlDatabase(settings.ToString());
-        return new PostgreSqlLimit(
-            schema, settings.ToString(), scratch, await MakeRunsAsync(scratch, connections).ConfigureAwait(false));
+        try
+        {
+            return new PostgreSqlLimit(
+                schema, settings.ToString(), scratch, await MakeRunsAsync(scratch, connections).ConfigureAwait(false));
+        }
+        catch
+        {
+            await RemoveAsync(scratch, schema).ConfigureAwait(false);
+            throw;
+        }
     }
 
     /// <inheritdoc/>
@@ -72,7 +81,9 @@ internal sealed class PostgreSqlLimit : DatabaseLimit
     }
 
     /// <inheritdoc/>
-    public override async ValueTask DisposeAsync()
+    public override ValueTask DisposeAsync() => RemoveAsync(scratch, schema);
+
+    private static async ValueTask RemoveAsync(PostgreSqlDatabase scratch, string schema)
     {
         // What the migrations share with other schemas is only theirs to take back.
         await new SchemaMigrator(scratch).DowngradeAsync(null, CancellationToken.None).ConfigureAwait(false);

@@ -77,7 +77,7 @@ internal sealed class LoadReport
         foreach (var (server, name) in workload.Servers.Zip("AB"))
         {
             output.WriteLine(Text(
-                $"  {name,-5}{server.OperationsPerSecond,11:0.0}{server.P50,10:0.00}{server.P95,10:0.00}{server.P99,10:0.00}{server.Errors,9}{Rest(server, workload)}"));
+                $"  {name,-5}{Rate(server.OperationsPerSecond),11}{server.P50,10:0.00}{server.P95,10:0.00}{server.P99,10:0.00}{server.Errors,9}{Rest(server, workload)}"));
         }
 
         if (workload.Ratio is { } ratio)
@@ -109,6 +109,9 @@ internal sealed class LoadReport
         var rest = workload.MetricRows > 1 ? Text($"   {server.OperationsPerSecond * workload.MetricRows:0} points/s") : "";
         return server.RatioToLimit is { } ratio ? rest + Text($"   {ratio:0.00} of the limit") : rest;
     }
+
+    /// <summary>A rate with three digits at least: a million points take seconds.</summary>
+    private static string Rate(double perSecond) => perSecond.ToString(perSecond < 10 ? "0.000" : "0.0", CultureInfo.InvariantCulture);
 
     private static string Text(FormattableString text) => text.ToString(CultureInfo.InvariantCulture);
 }
