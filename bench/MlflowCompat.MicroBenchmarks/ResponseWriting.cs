@@ -38,7 +38,10 @@ public class ResponseWriting
             new RunData(
                 [.. Enumerable.Range(1, 10).Select(i => new Metric($"m{i}", 1 / (1.7 + i), 1_767_225_600_000, 0))],
                 [.. Enumerable.Range(1, 10).Select(i => new KeyValue { Key = $"p{i}", Value = $"v{i}" })],
-                [.. Enumerable.Range(1, 5).Select(i => new KeyValue { Key = $"t{i}", Value = $"t{i}" }), new KeyValue { Key = "mlflow.runName", Value = name }]),
+                [
+                    .. Enumerable.Range(1, 5).Select(i => new KeyValue { Key = $"t{i}", Value = $"t{i}" }),
+                    new KeyValue { Key = "mlflow.runName", Value = name },
+                ]),
             new RunInputs(null, null),
             new RunOutputs(null));
     }

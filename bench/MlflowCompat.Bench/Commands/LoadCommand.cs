@@ -10,7 +10,6 @@ namespace MlflowCompat.Bench.Commands;
 /// <summary>Measures workloads on one server, or on two in turn.</summary>
 internal sealed class LoadCommand : Command
 {
-    /// <summary>Waiting for a data set that takes minutes is not what someone wants who measures everything.</summary>
     private const string AllWorkloads = "all";
 
     private readonly Argument<string> workloads = new("workloads")
@@ -42,7 +41,8 @@ internal sealed class LoadCommand : Command
 
     private readonly Option<string?> limit = new("--limit")
     {
-        Description = "Address of a database (postgresql://… or sqlite:///…): its own limit is measured in the same rounds, where the workload writes metrics only.",
+        Description = "Address of a database (postgresql://… or sqlite:///…): its own limit is measured in the same rounds, "
+            + "where the workload writes metrics only.",
     };
 
     private readonly Option<int[]> pids = new("--pid")

@@ -1,5 +1,4 @@
 using System.CommandLine;
-using System.Globalization;
 using MlflowCompat.Bench.Measuring;
 
 namespace MlflowCompat.Bench.Commands;
@@ -23,9 +22,6 @@ internal sealed class MemoryCommand : Command
     {
         using var sampler = new ProcessSampler(result.GetValue(pid));
         await Task.Delay(TimeSpan.FromSeconds(result.GetValue(seconds)), cancellationToken).ConfigureAwait(false);
-        var use = sampler.Stop();
-        result.InvocationConfiguration.Output.WriteLine(string.Create(
-            CultureInfo.InvariantCulture,
-            $"{use.MaxRssMegabytes:0.0} MB resident at most, {use.LastRssMegabytes:0.0} MB at the end, {use.PeakRssMegabytes:0.0} MB since its start; {use.Cpu:0.00} processors"));
+        result.InvocationConfiguration.Output.WriteLine(ProcessUse.Describe([sampler.Stop()]));
     }
 }

@@ -55,7 +55,8 @@ internal sealed class MixedCommand : Command
         var processes = result.GetValue(pids) ?? [];
         output.WriteLine(string.Create(
             CultureInfo.InvariantCulture,
-            $"{result.GetValue(trainers)} trainers and {result.GetValue(readers)} readers, {result.GetValue(rounds)} rounds of {result.GetValue(seconds):0.#} s after {result.GetValue(warmUp):0.#} s of warm-up"));
+            $"{result.GetValue(trainers)} trainers and {result.GetValue(readers)} readers, {result.GetValue(rounds)} rounds of "
+            + $"{result.GetValue(seconds):0.#} s after {result.GetValue(warmUp):0.#} s of warm-up"));
 
         for (var round = 0; round < result.GetValue(rounds); round++)
         {
@@ -97,18 +98,17 @@ internal sealed class MixedCommand : Command
             var errors = server.Rounds.Sum(round => round[i].Errors);
             output.WriteLine(string.Create(
                 CultureInfo.InvariantCulture,
-                $"  {Training.Kinds[i],-14}{server.Median(i, kind => kind.PerSecond),7:0.0}{server.Median(i, kind => kind.P50),10:0.00}{server.Median(i, kind => kind.P95),10:0.00}{server.Median(i, kind => kind.P99),10:0.00}{server.Rounds.Max(round => round[i].Max),10:0.0}{errors,9}"));
+                $"  {Training.Kinds[i],-14}{Median(kind => kind.PerSecond),7:0.0}{Median(kind => kind.P50),10:0.00}"
+                + $"{Median(kind => kind.P95),10:0.00}{Median(kind => kind.P99),10:0.00}{server.Rounds.Max(round => round[i].Max),10:0.0}{errors,9}"));
             if (server.Rounds.Select(round => round[i].FirstError).FirstOrDefault(error => error is not null) is { } error)
                 output.WriteLine($"    first error: {error}");
+
+            double Median(Func<KindResult, double> value) => server.Median(i, value);
         }
 
         output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"  {"all",-14}{server.AllPerSecond(),7:0.0}"));
         if (server.Process.Count > 0)
-        {
-            output.WriteLine(string.Create(
-                CultureInfo.InvariantCulture,
-                $"  {server.Process.Max(use => use.MaxRssMegabytes):0} MB resident at most, {server.Process[^1].LastRssMegabytes:0} MB at the end, {server.Process[^1].PeakRssMegabytes:0} MB since its start; {WorkloadMeasurement.Median(server.Process.Select(use => use.Cpu)):0.00} processors"));
-        }
+            output.WriteLine($"  {ProcessUse.Describe(server.Process)}");
     }
 
     private static void PrintRatio(TextWriter output, MixedServer first, MixedServer second)
@@ -118,7 +118,8 @@ internal sealed class MixedCommand : Command
         {
             output.WriteLine(string.Create(
                 CultureInfo.InvariantCulture,
-                $"  {Training.Kinds[i],-14}{Ratio(kind => kind.PerSecond),7:0.00}{Ratio(kind => kind.P50),10:0.00}{Ratio(kind => kind.P95),10:0.00}{Ratio(kind => kind.P99),10:0.00}"));
+                $"  {Training.Kinds[i],-14}{Ratio(kind => kind.PerSecond),7:0.00}{Ratio(kind => kind.P50),10:0.00}"
+                + $"{Ratio(kind => kind.P95),10:0.00}{Ratio(kind => kind.P99),10:0.00}"));
 
             double Ratio(Func<KindResult, double> value) => first.Median(i, value) / second.Median(i, value);
         }

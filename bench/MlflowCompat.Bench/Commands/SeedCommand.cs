@@ -11,7 +11,8 @@ internal sealed class SeedCommand : Command
 {
     private readonly Argument<string> target = new("target")
     {
-        Description = "A server (http://…), which is filled through its API, or a database of this server (postgresql://…, sqlite:///…), which is filled in bulk.",
+        Description = "A server (http://…), which is filled through its API, or a database of this server (postgresql://…, sqlite:///…), "
+            + "which is filled in bulk.",
     };
 
     private readonly Option<int[]> runs = new("--runs")

@@ -37,8 +37,10 @@ internal sealed class LoadReport
         if (document.Limit is not null)
             output.WriteLine($"limit: {document.Limit}");
         var loop = settings.Shape.Rate is { } rate ? Text($"open loop, {rate:0.#} operations/s") : "closed loop";
-        output.WriteLine(Text(
-            $"{settings.Connections} connections, {loop}, {settings.Rounds} rounds of {settings.Shape.Seconds:0.#} s after {settings.Shape.WarmUpSeconds:0.#} s of warm-up; medians of the rounds"));
+        output.WriteLine(string.Create(
+            CultureInfo.InvariantCulture,
+            $"{settings.Connections} connections, {loop}, {settings.Rounds} rounds of {settings.Shape.Seconds:0.#} s "
+            + $"after {settings.Shape.WarmUpSeconds:0.#} s of warm-up; medians of the rounds"));
         output.WriteLine(Text($"{document.Machine.Processors} processors, {document.Machine.ProcessorName}, {document.Machine.Date}\n"));
     }
 
@@ -76,8 +78,10 @@ internal sealed class LoadReport
         output.WriteLine("             ops/s    p50 ms    p95 ms    p99 ms   errors");
         foreach (var (server, name) in workload.Servers.Zip("AB"))
         {
-            output.WriteLine(Text(
-                $"  {name,-5}{Rate(server.OperationsPerSecond),11}{server.P50,10:0.00}{server.P95,10:0.00}{server.P99,10:0.00}{server.Errors,9}{Rest(server, workload)}"));
+            output.WriteLine(string.Create(
+                CultureInfo.InvariantCulture,
+                $"  {name,-5}{Rate(server.OperationsPerSecond),11}{server.P50,10:0.00}{server.P95,10:0.00}{server.P99,10:0.00}"
+                + $"{server.Errors,9}{Rest(server, workload)}"));
         }
 
         if (workload.Ratio is { } ratio)
@@ -87,18 +91,15 @@ internal sealed class LoadReport
         foreach (var (server, name) in measured.Servers.Zip("AB"))
         {
             if (server.Uses.Count > 0)
-            {
-                output.WriteLine(Text(
-                    $"  {name}: {server.Uses.Max(use => use.MaxRssMegabytes):0} MB resident at most, {server.Uses[^1].LastRssMegabytes:0} MB at the end, {server.Uses[^1].PeakRssMegabytes:0} MB since its start; {WorkloadMeasurement.Median(server.Uses.Select(use => use.Cpu)):0.00} processors"));
-            }
-
+                output.WriteLine($"  {name}: {ProcessUse.Describe(server.Uses)}");
             if (server.Rounds.Find(round => round.FirstError is not null)?.FirstError is { } error)
                 output.WriteLine($"  {name}: first error: {error}");
             if (server.Rounds.Sum(round => round.NeverSent) is > 0 and var unsent)
                 output.WriteLine(Text($"  {name}: {unsent} operations were due and could not be sent in time"));
         }
 
-        output.WriteLine(Text($"  generator: {WorkloadMeasurement.Median(measured.Servers.SelectMany(server => server.Rounds).Select(round => round.GeneratorCpu)):0.00} processors\n"));
+        var generator = WorkloadMeasurement.Median(measured.Servers.SelectMany(server => server.Rounds).Select(round => round.GeneratorCpu));
+        output.WriteLine(Text($"  generator: {generator:0.00} processors\n"));
     }
 
     /// <summary>Everything as JSON.</summary>

@@ -8,7 +8,14 @@ namespace MlflowCompat.Bench.Measuring;
 /// <param name="LastRssMegabytes">Resident memory at the end.</param>
 /// <param name="PeakRssMegabytes">The kernel's own mark of the largest resident memory since the process started.</param>
 /// <param name="Cpu">Processor time in processors: 0.5 is half of one.</param>
-internal sealed record ProcessUse(double MaxRssMegabytes, double LastRssMegabytes, double PeakRssMegabytes, double Cpu);
+internal sealed record ProcessUse(double MaxRssMegabytes, double LastRssMegabytes, double PeakRssMegabytes, double Cpu)
+{
+    /// <summary>One line about several rounds: the most of all of them, the end of the last one, the median of the processor time.</summary>
+    public static string Describe(IReadOnlyList<ProcessUse> uses) => string.Create(
+        CultureInfo.InvariantCulture,
+        $"{uses.Max(use => use.MaxRssMegabytes):0} MB resident at most, {uses[^1].LastRssMegabytes:0} MB at the end, "
+        + $"{uses[^1].PeakRssMegabytes:0} MB since its start; {WorkloadMeasurement.Median(uses.Select(use => use.Cpu)):0.00} processors");
+}
 
 /// <summary>Watches the memory and processor time of a process in /proc, ten times a second, until it is stopped.</summary>
 internal sealed class ProcessSampler : IDisposable
