@@ -1,0 +1,132 @@
+using System.Buffers;
+using System.Text;
+using System.Text.Json;
+
+namespace MlflowCompat.Bench.Http;
+
+/// <summary>The calls with which data for a workload is made and found; not measured. One thread uses it.</summary>
+internal sealed class MlflowClient(ServerAddress server) : IDisposable
+{
+    private readonly HttpConnection connection = new(server);
+
+    /// <summary>The server.</summary>
+    public ServerAddress Server { get; } = server;
+
+    /// <summary>Makes an experiment and returns its id.</summary>
+    public string CreateExperiment(string name, int tags = 0)
+    {
+        Post("experiments/create", json =>
+        {
+            json.WriteString("name", name);
+            WriteKeyValues(json, "tags", Enumerable.Range(0, tags).Select(i => ($"tag{i}", $"value {i}")));
+        });
+        return connection.TextMember("\"experiment_id\""u8);
+    }
+
+    /// <summary>The id of an experiment, or null when there is none of that name.</summary>
+    public string? FindExperiment(string name)
+    {
+        var path = Server.ApiPath($"experiments/get-by-name?experiment_name={Uri.EscapeDataString(name)}");
+        return connection.TryGet(path) switch
+        {
+            200 => connection.TextMember("\"experiment_id\""u8),
+            404 => null,
+            var status => throw new UnexpectedAnswerException($"{Encoding.UTF8.GetString(path)}: status {status}"),
+        };
+    }
+
+    /// <summary>The id of a run of an experiment, or null when there is none of that name.</summary>
+    public string? FindRun(string experimentId, string name)
+    {
+        Post("runs/search", json =>
+        {
+            json.WriteStartArray("experiment_ids");
+            json.WriteStringValue(experimentId);
+            json.WriteEndArray();
+            json.WriteString("filter", $"attributes.run_name = '{name}'");
+            json.WriteNumber("max_results", 1);
+        });
+        var id = connection.FindTextMember("\"run_id\""u8);
+        return id.IsEmpty ? null : Encoding.UTF8.GetString(id);
+    }
+
+    /// <summary>Makes a run and returns its id.</summary>
+    public string CreateRun(string experimentId, string name, long startTime, IEnumerable<(string Key, string Value)>? tags = null)
+    {
+        Post("runs/create", json =>
+        {
+            json.WriteString("experiment_id", experimentId);
+            json.WriteString("user_id", "bench");
+            json.WriteString("run_name", name);
+            json.WriteNumber("start_time", startTime);
+            WriteKeyValues(json, "tags", tags ?? []);
+        });
+        return connection.TextMember("\"run_id\""u8);
+    }
+
+    /// <summary>Logs to a run.</summary>
+    public void LogBatch(
+        string runId,
+        IEnumerable<(string Key, double Value, long Step)> metrics,
+        IEnumerable<(string Key, string Value)> parameters,
+        IEnumerable<(string Key, string Value)> tags,
+        long timestamp) =>
+        Post("runs/log-batch", json =>
+        {
+            json.WriteString("run_id", runId);
+            json.WriteStartArray("metrics");
+            foreach (var (key, value, step) in metrics)
+            {
+                json.WriteStartObject();
+                json.WriteString("key", key);
+                json.WriteNumber("value", value);
+                json.WriteNumber("timestamp", timestamp + step);
+                json.WriteNumber("step", step);
+                json.WriteEndObject();
+            }
+
+            json.WriteEndArray();
+            WriteKeyValues(json, "params", parameters);
+            WriteKeyValues(json, "tags", tags);
+        });
+
+    /// <summary>Ends a run well.</summary>
+    public void Finish(string runId, long endTime) =>
+        Post("runs/update", json =>
+        {
+            json.WriteString("run_id", runId);
+            json.WriteString("status", "FINISHED");
+            json.WriteNumber("end_time", endTime);
+        });
+
+    /// <inheritdoc/>
+    public void Dispose() => connection.Dispose();
+
+    private void Post(string route, Action<Utf8JsonWriter> write)
+    {
+        var buffer = new ArrayBufferWriter<byte>();
+        using (var json = new Utf8JsonWriter(buffer))
+        {
+            json.WriteStartObject();
+            write(json);
+            json.WriteEndObject();
+        }
+
+        connection.Request.Clear().Append(buffer.WrittenSpan);
+        connection.Post(Server.ApiPath(route));
+    }
+
+    private static void WriteKeyValues(Utf8JsonWriter json, string name, IEnumerable<(string Key, string Value)> items)
+    {
+        json.WriteStartArray(name);
+        foreach (var (key, value) in items)
+        {
+            json.WriteStartObject();
+            json.WriteString("key", key);
+            json.WriteString("value", value);
+            json.WriteEndObject();
+        }
+
+        json.WriteEndArray();
+    }
+}

@@ -1,0 +1,3 @@
+using MlflowCompat.Bench.Commands;
+
+return await BenchCommandLine.RunAsync(args);

@@ -1,0 +1,57 @@
+using MlflowCompat.Bench.Http;
+
+namespace MlflowCompat.Bench.Seeding;
+
+/// <summary>Makes the data that is read through a server's API. What is there already is left as it is.</summary>
+internal sealed class ApiSeeder(ServerAddress server)
+{
+    private const int Writers = 4;
+    private const int PointsPerBatch = 1000;
+
+    /// <summary>Makes an experiment with so many of the <see cref="SeededRuns"/>.</summary>
+    /// <returns>Whether it had to be made.</returns>
+    /// <exception cref="UnexpectedAnswerException">The server refused something; the experiment is incomplete then.</exception>
+    public bool SeedRuns(int runs)
+    {
+        using var client = new MlflowClient(server);
+        if (client.FindExperiment(SeededRuns.Experiment(runs)) is not null)
+            return false;
+        var experimentId = client.CreateExperiment(SeededRuns.Experiment(runs));
+        Parallel.For(
+            0,
+            runs,
+            new ParallelOptions { MaxDegreeOfParallelism = Writers },
+            () => new MlflowClient(server),
+            (run, _, writer) =>
+            {
+                var start = SeededRuns.StartTime(run);
+                var id = writer.CreateRun(experimentId, SeededRuns.Name(run), start, SeededRuns.TagsOf(run));
+                writer.LogBatch(
+                    id, SeededRuns.MetricsOf(run, runs).Select(metric => (metric.Key, metric.Value, 0L)), SeededRuns.ParamsOf(run), [], start);
+                writer.Finish(id, start + SeededRuns.Duration);
+                return writer;
+            },
+            writer => writer.Dispose());
+        return true;
+    }
+
+    /// <summary>Makes a run with so many points of one metric.</summary>
+    /// <inheritdoc cref="SeedRuns"/>
+    public bool SeedHistory(int points)
+    {
+        using var client = new MlflowClient(server);
+        var experimentId = client.FindExperiment(SeededRuns.HistoryExperiment) ?? client.CreateExperiment(SeededRuns.HistoryExperiment);
+        if (client.FindRun(experimentId, SeededRuns.HistoryRun(points)) is not null)
+            return false;
+        var id = client.CreateRun(experimentId, SeededRuns.HistoryRun(points), SeededRuns.FirstStart);
+        for (var first = 0; first < points; first += PointsPerBatch)
+        {
+            var batch = Enumerable.Range(first, Math.Min(PointsPerBatch, points - first))
+                .Select(step => (SeededRuns.HistoryMetric, SeededRuns.HistoryValue(step), (long)step));
+            client.LogBatch(id, batch, [], [], SeededRuns.FirstStart);
+        }
+
+        client.Finish(id, SeededRuns.FirstStart + SeededRuns.Duration);
+        return true;
+    }
+}
