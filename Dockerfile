@@ -8,12 +8,12 @@ COPY global.json Directory.Build.props Directory.Packages.props ./
 COPY src/MlflowCompat.Search/MlflowCompat.Search.csproj src/MlflowCompat.Search/
 COPY src/MlflowCompat.Storage/MlflowCompat.Storage.csproj src/MlflowCompat.Storage/
 COPY src/MlflowCompat.Server/MlflowCompat.Server.csproj src/MlflowCompat.Server/
-RUN dotnet restore src/MlflowCompat.Server
+RUN dotnet restore src/MlflowCompat.Server --use-current-runtime
 
 COPY .editorconfig ./
 COPY migrations migrations
 COPY src src
-RUN dotnet publish src/MlflowCompat.Server --configuration Release --no-restore --output /app && mkdir /data
+RUN dotnet publish src/MlflowCompat.Server --configuration Release --use-current-runtime --self-contained false --no-restore --output /app && mkdir /data
 
 # Ubuntu without shell or package manager.
 FROM mcr.microsoft.com/dotnet/aspnet:10.0-noble-chiseled

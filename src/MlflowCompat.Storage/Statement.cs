@@ -63,6 +63,9 @@ public sealed class Statement
             ? Add(new NpgsqlParameter<DateTime> { TypedValue = StoredTime.ToTimestamp(milliseconds), NpgsqlDbType = NpgsqlDbType.Timestamp })
             : Typed(milliseconds);
 
+    /// <summary>Adds what a TIMESTAMP column holds, as a reader gave it; PostgreSQL only.</summary>
+    public Statement AddTime(DateTime timestamp) => Typed(timestamp);
+
     /// <summary>Adds two parameters: a time and what goes to its overflow column (mapping C-2).</summary>
     public Statement AddTimeAndOverflow(long? milliseconds) =>
         milliseconds is not { } time ? Null(NpgsqlDbType.Timestamp).Null(NpgsqlDbType.Bigint)

@@ -35,12 +35,13 @@ public static class StoredTime
 
     /// <summary>Reads a time column; finer parts that other writers left are cut off.</summary>
     public static long GetMilliseconds(this DbDataReader reader, int ordinal) =>
-        reader is Npgsql.NpgsqlDataReader
-            ? Math.DivRem(reader.GetDateTime(ordinal).Ticks - DateTime.UnixEpoch.Ticks, TimeSpan.TicksPerMillisecond) is var (quotient, rest)
-                && rest < 0
-                ? quotient - 1
-                : quotient
-            : reader.GetInt64(ordinal);
+        reader is Npgsql.NpgsqlDataReader ? ToMilliseconds(reader.GetDateTime(ordinal)) : reader.GetInt64(ordinal);
+
+    /// <summary>Milliseconds since 1970 of what a TIMESTAMP column holds; finer parts are cut off.</summary>
+    public static long ToMilliseconds(DateTime timestamp) =>
+        Math.DivRem(timestamp.Ticks - DateTime.UnixEpoch.Ticks, TimeSpan.TicksPerMillisecond) is var (quotient, rest) && rest < 0
+            ? quotient - 1
+            : quotient;
 
     /// <summary>Reads a nullable time column.</summary>
     public static long? GetMillisecondsOrNull(this DbDataReader reader, int ordinal) =>

@@ -21,6 +21,12 @@ public static class RequestBinding
     /// </summary>
     public const int MaxBodyBytes = 128 * 1024 * 1024;
 
+    /// <summary>Bytes above which a body is no longer held by the connection until it is complete.</summary>
+    private const int LargeBodyBytes = 512 * 1024;
+
+    /// <summary>Bytes above which the memory that a body needed is given back to the system as soon as it is answered.</summary>
+    private const int HugeBodyBytes = 8 * 1024 * 1024;
+
     private static ReadOnlySpan<byte> ByteOrderMark => [0xEF, 0xBB, 0xBF];
 
     /// <summary>Reads the message of a request.</summary>
@@ -40,15 +46,19 @@ public static class RequestBinding
             RequireJson(request.ContentType);
         }
 
-        return await ReadBodyAsync(request, type, context.RequestAborted).ConfigureAwait(false);
+        return await ReadBodyAsync(context, type).ConfigureAwait(false);
     }
 
-    private static async ValueTask<T> ReadBodyAsync<T>(HttpRequest request, JsonTypeInfo<T> type, CancellationToken cancellationToken)
+    private static async ValueTask<T> ReadBodyAsync<T>(HttpContext context, JsonTypeInfo<T> type)
         where T : class, new()
     {
+        var request = context.Request;
+        var cancellationToken = context.RequestAborted;
         if (request.ContentLength > MaxBodyBytes)
             throw TooLarge();
         var reader = request.BodyReader;
+        var large = Array.Empty<byte>();
+        var taken = 0;
         while (true)
         {
             ReadResult read;
@@ -61,8 +71,21 @@ public static class RequestBinding
                 throw MlflowException.InvalidParameter($"The request body could not be read: {exception.Message}");
             }
 
-            if (read.Buffer.Length > MaxBodyBytes)
+            if (taken + read.Buffer.Length > MaxBodyBytes)
                 throw TooLarge();
+            if (taken > 0 || read.Buffer.Length > LargeBodyBytes)
+            {
+                // Taken out of the connection as it comes: neither its pool of buffers nor the pool of arrays has to grow to this size.
+                large = Append(large, taken, read.Buffer, request.ContentLength ?? MaxBodyBytes);
+                taken += (int)read.Buffer.Length;
+                reader.AdvanceTo(read.Buffer.End);
+                if (!read.IsCompleted)
+                    continue;
+                if (taken > HugeBodyBytes)
+                    context.Response.OnCompleted(GiveMemoryBackAsync);
+                return Parse(large.AsMemory(0, taken), type);
+            }
+
             if (!read.IsCompleted)
             {
                 reader.AdvanceTo(read.Buffer.Start, read.Buffer.End);
@@ -95,6 +118,31 @@ public static class RequestBinding
                 ArrayPool<byte>.Shared.Return(rented);
             }
         }
+    }
+
+    /// <summary>Grows with what has arrived: a length that is only announced costs nothing.</summary>
+    private static byte[] Append(byte[] body, int length, in ReadOnlySequence<byte> more, long announced)
+    {
+        var needed = length + (int)more.Length;
+        if (needed > body.Length)
+        {
+            var grown = GC.AllocateUninitializedArray<byte>((int)Math.Max(needed, Math.Min(announced, needed * 4L)));
+            body.AsSpan(0, length).CopyTo(grown);
+            body = grown;
+        }
+
+        more.CopyTo(body.AsSpan(length));
+        return body;
+    }
+
+    /// <summary>
+    /// What a huge request leaves behind, several times its size, would otherwise stay until the next full collection, which a quiet
+    /// server never comes to.
+    /// </summary>
+    private static Task GiveMemoryBackAsync()
+    {
+        GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, blocking: true, compacting: true);
+        return Task.CompletedTask;
     }
 
     private static T Parse<T>(ReadOnlyMemory<byte> body, JsonTypeInfo<T> type, bool decoded = false)

@@ -1,3 +1,4 @@
+using System.IO.Pipelines;
 using System.Text;
 using System.Text.Json;
 
@@ -9,20 +10,18 @@ public static class ResponseWriting
     /// <summary>MLflow's media type for messages: without a charset.</summary>
     public const string JsonMediaType = "application/json";
 
+    /// <summary>Bytes up to which an answer is held in memory as a whole; a run with all that a page shows of it has less.</summary>
+    private const int MaxWholeBytes = 64 * 1024;
+
     /// <summary>Writes a message with status 200.</summary>
-    public static Task WriteMessageAsync<T>(this HttpResponse response, T message, CancellationToken cancellationToken)
-    {
-        response.ContentType = JsonMediaType;
-        return JsonSerializer.SerializeAsync(response.BodyWriter, message, MlflowJson.TypeInfo<T>(), cancellationToken);
-    }
+    public static Task WriteMessageAsync<T>(this HttpResponse response, T message, CancellationToken cancellationToken) =>
+        WriteJsonAsync(response, message, cancellationToken);
 
     /// <summary>Writes an error body with its status.</summary>
     public static Task WriteErrorAsync(this HttpResponse response, ErrorCode code, string message)
     {
         response.StatusCode = code.HttpStatus();
-        response.ContentType = JsonMediaType;
-        return JsonSerializer.SerializeAsync(
-            response.BodyWriter, new ErrorBody(code.WireName(), message), MlflowJson.TypeInfo<ErrorBody>(), CancellationToken.None);
+        return WriteJsonAsync(response, new ErrorBody(code.WireName(), message), CancellationToken.None);
     }
 
     /// <summary>Writes a line of text as a page, as Flask does for everything that is no message.</summary>
@@ -30,5 +29,52 @@ public static class ResponseWriting
     {
         response.ContentType = "text/html; charset=utf-8";
         return response.WriteAsync(text, Encoding.UTF8);
+    }
+
+    /// <summary>A small answer is sent in one piece with its length, which is cheaper for both sides, a large one as it is made.</summary>
+    private static async Task WriteJsonAsync<T>(HttpResponse response, T message, CancellationToken cancellationToken)
+    {
+        response.ContentType = JsonMediaType;
+        var writer = new AnswerWriter(response.BodyWriter);
+        await JsonSerializer.SerializeAsync(writer, message, MlflowJson.TypeInfo<T>(), cancellationToken).ConfigureAwait(false);
+        if (writer.IsWhole)
+            response.ContentLength = writer.Length;
+        await response.BodyWriter.FlushAsync(cancellationToken).ConfigureAwait(false);
+    }
+
+    /// <summary>Holds back what is written until it is too much for an answer in one piece.</summary>
+    private sealed class AnswerWriter(PipeWriter body) : PipeWriter
+    {
+        /// <summary>Whether nothing was sent yet.</summary>
+        public bool IsWhole { get; private set; } = true;
+
+        /// <summary>Bytes written so far.</summary>
+        public long Length { get; private set; }
+
+        public override bool CanGetUnflushedBytes => true;
+
+        public override long UnflushedBytes => body.UnflushedBytes;
+
+        public override void Advance(int bytes)
+        {
+            Length += bytes;
+            body.Advance(bytes);
+        }
+
+        public override Memory<byte> GetMemory(int sizeHint = 0) => body.GetMemory(sizeHint);
+
+        public override Span<byte> GetSpan(int sizeHint = 0) => body.GetSpan(sizeHint);
+
+        public override ValueTask<FlushResult> FlushAsync(CancellationToken cancellationToken = default)
+        {
+            if (IsWhole && Length < MaxWholeBytes)
+                return default;
+            IsWhole = false;
+            return body.FlushAsync(cancellationToken);
+        }
+
+        public override void CancelPendingFlush() => body.CancelPendingFlush();
+
+        public override void Complete(Exception? exception = null) => body.Complete(exception);
     }
 }

@@ -221,5 +221,6 @@ public sealed class LogModel
 [JsonSerializable(typeof(DeleteRunTag))]
 [JsonSerializable(typeof(LogModel))]
 [JsonSerializable(typeof(List<DatasetInput>))]
+[JsonSerializable(typeof(List<ModelInput>))]
 [JsonSerializable(typeof(List<ModelOutput>))]
 internal sealed partial class RunsJson : JsonSerializerContext;

@@ -26,6 +26,8 @@ internal static class RunReader
     private const int KeyOrdinal = 14;
     private const int MetricsOrdinal = 15;
     private const int ParamsOrdinal = 20;
+    private const int PostgreSqlModelsOrdinal = 22;
+    private const int SqliteModelsOrdinal = 15;
 
     private const string PostgreSqlColumns = $"""
         {InfoColumns}, r.tags,
@@ -66,20 +68,22 @@ internal static class RunReader
     /// <summary>One run, or null.</summary>
     public static async Task<Run?> FindAsync(Database database, DatabaseSession session, Guid id, CancellationToken cancellationToken)
     {
+        // Only runs/get tells the model inputs (contract: semantics §8). RUN_INPUT alone leads to models, and the condition on the
+        // destination would tempt PostgreSQL to the index that begins with it.
         var statement = database.Statement(
-            $"SELECT {PostgreSqlColumns} FROM runs r {PostgreSqlLists} WHERE r.run_uuid = $1",
-            $"SELECT {SqliteColumns} FROM runs r WHERE r.run_uuid = $1").Add(id);
-        var runs = await ReadAsync(database, session, statement, cancellationToken).ConfigureAwait(false);
-        if (runs.Count == 0)
-            return null;
-        // Only runs/get tells the model inputs (contract: semantics §8); hardly any run has some.
-        var models = await session.ListAsync(
-            database.Statement("""
-                SELECT destination_id FROM inputs WHERE source_type = 'RUN_INPUT' AND source_id = $1 AND destination_type = 'MODEL_INPUT'
-                """).Add(id.ToString("D")),
-            reader => new ModelInput { ModelId = reader.GetString(0) },
-            cancellationToken).ConfigureAwait(false);
-        return models.Count == 0 ? runs[0] : runs[0] with { Inputs = runs[0].Inputs with { ModelInputs = models } };
+            $"""
+            SELECT {PostgreSqlColumns},
+                (SELECT json_agg(json_build_object('model_id', i.destination_id)) FROM inputs i WHERE i.source_type = 'RUN_INPUT' AND i.source_id = $2)
+            FROM runs r {PostgreSqlLists} WHERE r.run_uuid = $1
+            """,
+            $"""
+            SELECT {SqliteColumns},
+                (SELECT json_group_array(json_object('model_id', i.destination_id)) FROM inputs i WHERE i.source_type = 'RUN_INPUT' AND i.source_id = $2)
+            FROM runs r WHERE r.run_uuid = $1
+            """).Add(id).Add(id.ToString("D"));
+        var models = database.Kind == DatabaseKind.PostgreSql ? PostgreSqlModelsOrdinal : SqliteModelsOrdinal;
+        var runs = await ReadAsync(database, session, statement, cancellationToken, models).ConfigureAwait(false);
+        return runs.Count == 0 ? null : runs[0];
     }
 
     /// <summary>The runs that a search has found, in its order.</summary>
@@ -122,13 +126,17 @@ internal static class RunReader
     }
 
     private static async Task<List<Run>> ReadAsync(
-        Database database, DatabaseSession session, Statement statement, CancellationToken cancellationToken)
+        Database database, DatabaseSession session, Statement statement, CancellationToken cancellationToken, int? modelsOrdinal = null)
     {
         if (database.Kind == DatabaseKind.PostgreSql)
-            return await session.ListAsync(statement, reader => Read(reader, ReadMetrics(reader), ReadParams(reader)), cancellationToken).ConfigureAwait(false);
+        {
+            return await session.ListAsync(
+                statement, reader => Read(reader, ReadMetrics(reader), ReadParams(reader), modelsOrdinal), cancellationToken).ConfigureAwait(false);
+        }
 
         var rows = await session.ListAsync(
-            statement, reader => (Key: reader.GetInt64(KeyOrdinal), Run: Read(reader, null, null)), cancellationToken).ConfigureAwait(false);
+            statement, reader => (Key: reader.GetInt64(KeyOrdinal), Run: Read(reader, null, null, modelsOrdinal)), cancellationToken)
+            .ConfigureAwait(false);
         if (rows.Count == 0)
             return [];
         var keys = rows.ConvertAll(row => row.Key);
@@ -160,10 +168,10 @@ internal static class RunReader
         }
     }
 
-    private static Run Read(DbDataReader reader, List<Metric>? metrics, List<KeyValue>? parameters) => new(
+    private static Run Read(DbDataReader reader, List<Metric>? metrics, List<KeyValue>? parameters, int? modelsOrdinal) => new(
         ReadInfo(reader),
         new RunData(metrics, parameters, Tags.Read(reader, TagsOrdinal)),
-        new RunInputs(ReadInputs(reader), null),
+        new RunInputs(ReadInputs(reader), modelsOrdinal is { } ordinal ? ReadJsonList<ModelInput>(reader, ordinal) : null),
         new RunOutputs(ReadJsonList<ModelOutput>(reader, OutputsOrdinal)));
 
     private static List<Metric>? ReadMetrics(DbDataReader reader)

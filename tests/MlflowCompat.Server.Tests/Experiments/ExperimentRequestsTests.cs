@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Net;
 using System.Net.Sockets;
 using System.Text;
@@ -181,13 +182,15 @@ public sealed class ExperimentRequestsTests
             await client.GetStream().WriteAsync(Encoding.ASCII.GetBytes(
                 $"POST /api/2.0/mlflow/experiments/create HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {body.Length}\r\n\r\n{body}"));
             Assert.Equal("HTTP/1.1 400 Bad Request", await reader.ReadLineAsync());
-            var chunks = false;
+            var length = 0;
             while (await reader.ReadLineAsync() is { Length: > 0 } header)
-                chunks |= header == "Transfer-Encoding: chunked";
-            Assert.True(chunks);
-            while (await reader.ReadLineAsync() is { Length: > 0 })
             {
+                if (header.StartsWith("Content-Length: ", StringComparison.Ordinal))
+                    length = int.Parse(header["Content-Length: ".Length..], CultureInfo.InvariantCulture);
             }
+
+            Assert.NotEqual(0, length);
+            Assert.Equal(length, await reader.ReadBlockAsync(new char[length], 0, length));
         }
     }
 

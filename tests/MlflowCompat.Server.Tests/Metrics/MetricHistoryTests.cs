@@ -54,6 +54,52 @@ public sealed class MetricHistoryTests
         Assert.Equal([.. Enumerable.Range(0, 100).Select(i => points[i * 255]), points[^1]], sampled);
     }
 
+    /// <summary>Chunks end in the middle of ties in time, in step, and in value (NaN, which counts as 0, and the time that has no calendar date).</summary>
+    [Theory, BothDatabases]
+    public async Task History_OfTiesOverChunks_IsWholeAndInOrder(DatabaseKind kind)
+    {
+        var server = await TestServer.SharedAsync(kind);
+        var id = await server.CreateRunAsync();
+        long[] times = [5, 253_402_300_799_999, long.MaxValue];
+        var points = (
+            from time in times
+            from step in Enumerable.Range(-2, 4)
+            from value in Enumerable.Range(-500, 1000).Select(i => i / 4.0).Append(double.NaN)
+            select new Point(value, time, step)).ToList();
+        await LogAsync(server, id, "m", points.Shuffle(5));
+        var whole = points
+            .OrderBy(point => point.Timestamp).ThenBy(point => point.Step)
+            .ThenBy(point => double.IsNaN(point.Value) ? 0 : point.Value).ThenBy(point => double.IsNaN(point.Value)).ToList();
+        Assert.Equal(whole, await server.HistoryAsync(id, "m"));
+        foreach (var size in (int[])[999, 1000, 1001, 4003, 10_999, 11_000, 11_001, whole.Count])
+        {
+            var pages = await PagesAsync(server, $"metrics/get-history?run_id={id}&metric_key=m&max_results={size}");
+            Assert.Equal(whole, pages.SelectMany(page => page));
+            Assert.Equal((whole.Count + size - 1) / size, pages.Count);
+        }
+    }
+
+    /// <summary>More readers than there are connections go away in the middle of long answers; none of them keeps its connection.</summary>
+    [Theory, BothDatabases]
+    public async Task History_OfReadersThatGoAway_LeavesTheConnections(DatabaseKind kind)
+    {
+        var server = await TestServer.SharedAsync(kind);
+        var id = await server.CreateRunAsync();
+        const int Count = 12_000;
+        await LogAsync(server, id, "m", Enumerable.Range(0, Count).Select(i => new Point(i, i, i)));
+        for (var round = 0; round < 3; round++)
+        {
+            var readers = await Task.WhenAll(Enumerable.Range(0, 40).Select(_ => server.Client.GetAsync(
+                $"/api/2.0/mlflow/metrics/get-history?run_id={id}&metric_key=m", HttpCompletionOption.ResponseHeadersRead)));
+            // All of them wait for their reader now; others are served nevertheless.
+            Assert.Equal(Count, (await server.HistoryAsync(id, "m")).Count);
+            foreach (var reader in readers)
+                reader.Dispose();
+        }
+
+        Assert.Equal(Count, (await server.HistoryAsync(id, "m")).Count);
+    }
+
     [Theory, BothDatabases]
     public async Task History_OfWhatIsNotThere_IsEmpty(DatabaseKind kind)
     {
