@@ -114,16 +114,17 @@ internal sealed class RunSearch
     }
 
     /// <summary>All runs that meet the filter, sorted.</summary>
-    private string Whole()
+    /// <param name="gate">The first condition: when it fails, no run is read.</param>
+    private string Whole(string gate = "")
     {
         var isLong = clauses.Count > MaxSemiJoins || order.Count > MaxSemiJoins;
         var keys = Keys();
         var conditions = string.Concat(clauses.Select(clause => $" AND {Condition(clause, isLong ? Plan.ByRun : Plan.BySet)}"));
-        var runs = $"FROM runs r{keys.Joins} WHERE {InExperiments()} AND {InStages()}{conditions}";
+        var runs = $"FROM runs r{keys.Joins} WHERE {gate}{InExperiments()} AND {InStages()}{conditions}";
         return order.Count > MaxSemiJoins
             ? $"SELECT r.run_id {runs} ORDER BY {keys.OrderByExpressions}{Conditions.Limit(rows, offset)}"
-            // The fence keeps PostgreSQL from hoping that the order's index meets enough runs soon, which a walk has disproved.
-            : $"SELECT run_id FROM (SELECT r.run_id{keys.Columns} {runs}{database.Choose(" OFFSET 0", "")}) whole "
+            // Behind the fence the index is chosen for the filter: that the order's index meets enough runs soon, a walk has disproved.
+            : $"SELECT run_id FROM (SELECT r.run_id{keys.Columns} {runs}{database.Choose(" OFFSET 0", " LIMIT -1")}) whole "
                 + $"ORDER BY {keys.OrderBy}{Conditions.Limit(rows, offset)}";
     }
 
@@ -193,7 +194,7 @@ internal sealed class RunSearch
     }
 
     private string WalkOrWhole(string isFilled) =>
-        $"SELECT run_id FROM walk WHERE {isFilled} UNION ALL SELECT run_id FROM ({Whole()}) whole_page WHERE NOT ({isFilled})";
+        $"SELECT run_id FROM walk WHERE {isFilled} UNION ALL SELECT run_id FROM ({Whole($"NOT ({isFilled}) AND ")}) whole_page";
 
     /// <summary>How far a walk through runs may go: the value of the last run within its bound, and how many there are.</summary>
     private string Reach(OrderTerm lead, string condition)
