@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Text;
 using MlflowCompat.Search;
 using MlflowCompat.Server.Experiments;
+using MlflowCompat.Server.Http;
 using MlflowCompat.Server.Searching;
 using MlflowCompat.Storage;
 
@@ -270,10 +271,12 @@ internal sealed class RunSearch
     {
         if (clause.Entity == EntityKind.Metric)
             return Conditions.Number(sql, $"{alias}.metric_value", clause.Comparator, clause.Value);
-        var condition = Conditions.Text(sql, $"{alias}.param_value", clause.Comparator, clause.Value);
-        return database.Kind == DatabaseKind.PostgreSql && clause is { Comparator: Comparator.Equal, Value: TextValue text }
-            ? $"{IndexedParam($"{alias}.param_value")} = {IndexedParam(sql.Add(text.Text))} AND {condition}"
-            : condition;
+        var value = $"{alias}.param_value";
+        if (database.Kind != DatabaseKind.PostgreSql || clause is not { Comparator: Comparator.Equal, Value: TextValue { Text: var text } })
+            return Conditions.Text(sql, value, clause.Comparator, clause.Value);
+        // What is shorter than the index's part is equal when that is; asked for both, the planner takes them for independent and expects far fewer runs.
+        return $"{IndexedParam(value)} = {IndexedParam(sql.Add(text))}"
+            + (FieldRules.CodePoints(text) < IndexedParamLength ? "" : $" AND {value} = {sql.Add(text)}");
     }
 
     private static string IndexedParam(string value) =>
