@@ -21,7 +21,7 @@ namespace MlflowCompat.Server.Runs;
 internal sealed class RunSearch
 {
     /// <summary>How many entries of an index a walk reads.</summary>
-    public const int DefaultWalk = 4000;
+    public const int DefaultWalk = 2500;
 
     /// <summary>
     /// Up to this many clauses PostgreSQL may turn into joins and find the best order for. Every further one multiplies the orders that its
@@ -115,13 +115,16 @@ internal sealed class RunSearch
     }
 
     /// <summary>All runs that meet the filter, sorted.</summary>
-    /// <param name="gate">The first condition: when it fails, no run is read.</param>
+    /// <param name="gate">When this condition fails, nothing is read.</param>
     private string Whole(string gate = "")
     {
         var isLong = clauses.Count > MaxSemiJoins || order.Count > MaxSemiJoins;
         var keys = Keys();
         var conditions = string.Concat(clauses.Select(clause => $" AND {Condition(clause, isLong ? Plan.ByRun : Plan.BySet)}"));
-        var runs = $"FROM runs r{keys.Joins} WHERE {gate}{InExperiments()} AND {InStages()}{conditions}";
+        // SQLite would make the lists of its conditions before it looked at a condition that stands beside them.
+        var from = gate.Length == 0 ? "runs r" : database.Choose("runs r", $"(SELECT 1 WHERE {gate}) gate CROSS JOIN runs r");
+        var isOpen = gate.Length == 0 ? "" : database.Choose($"{gate} AND ", "");
+        var runs = $"FROM {from}{keys.Joins} WHERE {isOpen}{InExperiments()} AND {InStages()}{conditions}";
         return order.Count > MaxSemiJoins
             ? $"SELECT r.run_id {runs} ORDER BY {keys.OrderByExpressions}{Conditions.Limit(rows, offset)}"
             // Behind the fence the index is chosen for the filter: that the order's index meets enough runs soon, a walk has disproved.
@@ -195,7 +198,7 @@ internal sealed class RunSearch
     }
 
     private string WalkOrWhole(string isFilled) =>
-        $"SELECT run_id FROM walk WHERE {isFilled} UNION ALL SELECT run_id FROM ({Whole($"NOT ({isFilled}) AND ")}) whole_page";
+        $"SELECT run_id FROM walk WHERE {isFilled} UNION ALL SELECT run_id FROM ({Whole($"NOT ({isFilled})")}) whole_page";
 
     /// <summary>How far a walk through runs may go: the value of the last run within its bound, and how many there are.</summary>
     private string Reach(OrderTerm lead, string condition)
