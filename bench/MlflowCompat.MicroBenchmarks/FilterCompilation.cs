@@ -31,6 +31,6 @@ public class FilterCompilation
         ViewType.ActiveOnly,
         FilterParser.Parse(Filter, Vocabularies.Runs),
         OrderByParser.Parse(Order, Vocabularies.Runs),
-        maxResults: 100,
+        rows: 100,
         offset: 0).ToStatement();
 }

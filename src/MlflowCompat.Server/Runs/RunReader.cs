@@ -58,7 +58,7 @@ internal static class RunReader
                 'dataset', json_object('name', d.dataset_name, 'digest', d.dataset_digest, 'source_type', d.dataset_source_type,
                     'source', d.dataset_source, 'schema', d.dataset_schema, 'profile', d.dataset_profile)) AS entry
             FROM inputs i JOIN datasets d ON d.dataset_uuid = i.source_id
-            WHERE i.destination_type = 'RUN' AND i.destination_id = r.run_uuid AND i.source_type = 'DATASET'
+            WHERE i.destination_type = 'RUN' AND i.destination_id = r.run_uuid AND +i.source_type = 'DATASET'
             ORDER BY d.dataset_id)),
         (SELECT json_group_array(json_object('model_id', o.destination_id, 'step', o.step))
             FROM inputs o WHERE o.source_type = 'RUN_OUTPUT' AND o.source_id = r.run_uuid AND o.destination_type = 'MODEL_OUTPUT'),
@@ -89,23 +89,22 @@ internal static class RunReader
     /// <summary>The runs that a search has found, in its order.</summary>
     /// <param name="database">The database.</param>
     /// <param name="session">An open session.</param>
-    /// <param name="search">From <see cref="RunSearch"/>: FROM, WHERE, ORDER BY and LIMIT over a table <c>runs r</c>.</param>
+    /// <param name="search">From <see cref="RunSearch"/>: a query for the keys of the runs.</param>
     /// <param name="cancellationToken">Gives up.</param>
-    public static Task<List<Run>> ListAsync(
+    public static async Task<List<Run>> ListAsync(
         Database database, DatabaseSession session, StatementBuilder search, CancellationToken cancellationToken)
     {
-        // On PostgreSQL the narrow search finds and orders keys; only the rows of the page are then read as a whole.
+        // The narrow search finds and orders keys; only the rows of the page are then read as a whole.
         if (database.Kind == DatabaseKind.PostgreSql)
         {
-            search.Prepend($"SELECT {PostgreSqlColumns} FROM unnest(ARRAY(SELECT r.run_id ")
+            search.Prepend($"SELECT {PostgreSqlColumns} FROM unnest(ARRAY(")
                 .Append($")) WITH ORDINALITY AS page(run_id, position) JOIN runs r ON r.run_id = page.run_id {PostgreSqlLists} ORDER BY page.position");
-        }
-        else
-        {
-            search.Prepend($"SELECT {SqliteColumns} ");
+            return await ReadAsync(database, session, search.ToStatement(), cancellationToken).ConfigureAwait(false);
         }
 
-        return ReadAsync(database, session, search.ToStatement(), cancellationToken);
+        var keys = await session.ListAsync(search.ToStatement(), reader => reader.GetInt64(0), cancellationToken).ConfigureAwait(false);
+        var page = database.Statement($"SELECT {SqliteColumns} FROM json_each($1) page CROSS JOIN runs r WHERE r.run_id = page.value ORDER BY page.key");
+        return await ReadAsync(database, session, page.Add(keys), cancellationToken).ConfigureAwait(false);
     }
 
     /// <summary>Reads <see cref="InfoColumns"/>.</summary>

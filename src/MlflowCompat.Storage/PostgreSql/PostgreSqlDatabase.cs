@@ -9,6 +9,8 @@ public sealed class PostgreSqlDatabase : Database
     /// <summary>How often a transaction is run that the server keeps giving up in favour of others.</summary>
     private const int MaxAttempts = 5;
 
+    private const string JitOff = "SET jit = off";
+
     private readonly NpgsqlDataSource dataSource;
 
     /// <summary>Prepares the pool; connects only when the first session is opened.</summary>
@@ -27,7 +29,9 @@ public sealed class PostgreSqlDatabase : Database
         };
         settings.ApplicationName ??= "mlflow-compat";
         Description = $"PostgreSQL {settings.Host}:{settings.Port}/{settings.Database}";
-        dataSource = NpgsqlDataSource.Create(settings);
+        var builder = new NpgsqlDataSourceBuilder(settings.ConnectionString);
+        builder.UsePhysicalConnectionInitializer(SwitchJitOff, SwitchJitOffAsync);
+        dataSource = builder.Build();
     }
 
     /// <inheritdoc/>
@@ -80,6 +84,23 @@ public sealed class PostgreSqlDatabase : Database
 
     /// <inheritdoc/>
     public override ValueTask DisposeAsync() => dataSource.DisposeAsync();
+
+    /// <summary>
+    /// Searches contain a plan for the worst case, which hardly ever runs; in large databases PostgreSQL would compile it every time, for
+    /// longer than the search takes. A setting of the session, because poolers refuse it among the start-up parameters.
+    /// </summary>
+    private static void SwitchJitOff(NpgsqlConnection connection)
+    {
+        using var command = new NpgsqlCommand(JitOff, connection);
+        command.ExecuteNonQuery();
+    }
+
+    private static async Task SwitchJitOffAsync(NpgsqlConnection connection)
+    {
+        var command = new NpgsqlCommand(JitOff, connection);
+        await using (command.ConfigureAwait(false))
+            await command.ExecuteNonQueryAsync().ConfigureAwait(false);
+    }
 
     private sealed class Session(NpgsqlConnection connection) : DatabaseSession
     {
