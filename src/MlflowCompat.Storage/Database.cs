@@ -60,6 +60,12 @@ public abstract class Database : IAsyncDisposable
             },
             cancellationToken);
 
+    /// <summary>
+    /// As <see cref="WriteAsync{T}"/>, for a thread that has nothing else to do: it waits for the database itself, which saves handing each
+    /// answer from thread to thread.
+    /// </summary>
+    public abstract T Write<T>(Func<DatabaseSession, CancellationToken, Task<T>> work, CancellationToken cancellationToken);
+
     /// <summary>Closes all connections.</summary>
     public abstract ValueTask DisposeAsync();
 }

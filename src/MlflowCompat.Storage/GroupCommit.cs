@@ -5,7 +5,8 @@ namespace MlflowCompat.Storage;
 /// <summary>
 /// The write queue, with group commit: what is waiting when the transaction before it ends is written by the next one together, and
 /// everybody is answered after the commit. Nothing ever waits for others to come. There are a few lanes side by side; items of one lane
-/// are begun in the order in which they came.
+/// are begun in the order in which they came. A lane is a thread of its own: what it waits for, the disk or the database server, it waits
+/// for itself, and needs no other thread to be free.
 /// </summary>
 /// <typeparam name="T">What is written.</typeparam>
 public sealed class GroupCommit<T> : IAsyncDisposable
@@ -43,7 +44,7 @@ public sealed class GroupCommit<T> : IAsyncDisposable
     public int Count => Volatile.Read(ref count);
 
     /// <summary>Has an item written; returns when it is committed.</summary>
-    /// <param name="lane">Any number; items with the same one are begun one after the other.</param>
+    /// <param name="lane">Number of the lane, from 0.</param>
     /// <param name="item">What to write.</param>
     /// <param name="itemWeight">How much it is.</param>
     /// <param name="cancellationToken">Takes the item out of the queue; when its group has begun, it has no effect.</param>
@@ -59,7 +60,7 @@ public sealed class GroupCommit<T> : IAsyncDisposable
             var member = new Member(item, itemWeight);
             using var registration = cancellationToken.UnsafeRegister(
                 static (withdrawn, token) => ((Member)withdrawn!).Withdraw(token), member);
-            lanes[(uint)lane % (uint)lanes.Length].Add(member);
+            lanes[lane].Add(member);
             await member.Task.ConfigureAwait(false);
         }
         finally
@@ -118,42 +119,44 @@ public sealed class GroupCommit<T> : IAsyncDisposable
         private bool TryDecide() => Interlocked.Exchange(ref decided, 1) == 0;
     }
 
-    private sealed class Lane(GroupCommit<T> queue) : IThreadPoolWorkItem
+    private sealed class Lane(GroupCommit<T> queue)
     {
         private readonly Queue<Member> members = new();
-
-        /// <summary>Completed when the lane has nothing left to do; null while it rests.</summary>
-        private TaskCompletionSource? busy;
+        private readonly TaskCompletionSource ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        private Thread? thread;
 
         public void Add(Member member)
         {
             lock (members)
             {
                 members.Enqueue(member);
-                if (busy is not null)
-                    return;
-                busy = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+                if (thread is null)
+                {
+                    thread = new Thread(WriteAll) { IsBackground = true, Name = "write queue" };
+                    thread.Start();
+                }
+
+                Monitor.Pulse(members);
             }
-
-            ThreadPool.UnsafeQueueUserWorkItem(this, preferLocal: false);
         }
-
-        public void Execute() => _ = WriteAllAsync();
 
         public Task DrainAsync()
         {
             lock (members)
-                return busy?.Task ?? Task.CompletedTask;
+            {
+                Monitor.Pulse(members);
+                return thread is null ? Task.CompletedTask : ended.Task;
+            }
         }
 
-        private async Task WriteAllAsync()
+        private void WriteAll()
         {
             var group = new List<Member>();
             while (TakeGroup(group) is { Count: > 0 } items)
             {
                 try
                 {
-                    var outcomes = await queue.writeGroup(items).ConfigureAwait(false);
+                    var outcomes = queue.writeGroup(items).GetAwaiter().GetResult();
                     for (var i = 0; i < group.Count; i++)
                         Answer(group[i], outcomes[i]);
                 }
@@ -164,28 +167,32 @@ public sealed class GroupCommit<T> : IAsyncDisposable
                         member.TrySetException(exception);
                 }
             }
+
+            ended.SetResult();
         }
 
-        /// <summary>Fills the group anew and returns its items; when there are none the lane rests.</summary>
+        /// <summary>Fills the group anew, as soon as there is something, and returns its items; none when the queue is closed and empty.</summary>
         private List<T> TakeGroup(List<Member> group)
         {
             group.Clear();
             var items = new List<T>();
             lock (members)
             {
-                for (long total = 0; total < queue.maxGroupWeight && members.TryDequeue(out var next);)
+                for (long total = 0; total < queue.maxGroupWeight;)
                 {
+                    if (!members.TryDequeue(out var next))
+                    {
+                        if (group.Count > 0 || queue.closed)
+                            break;
+                        Monitor.Wait(members);
+                        continue;
+                    }
+
                     if (!next.TryBegin(out var item))
                         continue;
                     group.Add(next);
                     items.Add(item);
                     total += next.Weight;
-                }
-
-                if (group.Count == 0)
-                {
-                    busy!.SetResult();
-                    busy = null;
                 }
             }
 

@@ -11,10 +11,14 @@ namespace MlflowCompat.Server.Metrics;
 public sealed class RunLogStore : IAsyncDisposable
 {
     /// <summary>
-    /// Groups at a time on PostgreSQL: while one waits for the disk, another one uses the processor. More of them would make groups smaller.
-    /// A run is always on the same lane, so that they do not meet.
+    /// Lanes for large requests on PostgreSQL, beside the one for small ones. Of a large request the commit is a small part, and several
+    /// of them use several processors; small ones gain more from sharing a commit than from lanes. A run is always on the same lane of each
+    /// kind, so that two of them hardly ever meet.
     /// </summary>
-    private const int PostgreSqlLanes = 2;
+    private const int PostgreSqlBulkLanes = 2;
+
+    /// <summary>From about this many bytes on a request is large: ten rows or so.</summary>
+    private const int BulkBytes = 2000;
 
     /// <summary>From this many bytes on a group takes no further request: those behind should not wait for too much.</summary>
     private const int MaxGroupBytes = 1024 * 1024;
@@ -23,6 +27,7 @@ public sealed class RunLogStore : IAsyncDisposable
     private const int MaxAwaitedRuns = 4;
 
     private readonly Database database;
+    private readonly int bulkLanes;
     private readonly GroupCommit<PendingLog> queue;
     private readonly SemaphoreSlim awaitedRuns = new(MaxAwaitedRuns);
     private readonly CancellationTokenSource stopping = new();
@@ -34,8 +39,8 @@ public sealed class RunLogStore : IAsyncDisposable
     {
         this.database = database;
         Options = options;
-        var lanes = database.Kind == DatabaseKind.PostgreSql ? PostgreSqlLanes : 1;
-        queue = new GroupCommit<PendingLog>(lanes, options.MaxWaitingBytes, "bytes", MaxGroupBytes, WriteGroupAsync);
+        bulkLanes = database.Kind == DatabaseKind.PostgreSql ? PostgreSqlBulkLanes : 0;
+        queue = new GroupCommit<PendingLog>(1 + bulkLanes, options.MaxWaitingBytes, "bytes", MaxGroupBytes, WriteGroupAsync);
     }
 
     /// <summary>The server's options.</summary>
@@ -50,8 +55,12 @@ public sealed class RunLogStore : IAsyncDisposable
     /// value already.
     /// </exception>
     /// <exception cref="WriteQueueFullException">Too much waits to be written.</exception>
-    public Task LogAsync(Guid runId, RunLog log, CancellationToken cancellationToken) =>
-        queue.WriteAsync(runId.GetHashCode(), new PendingLog(runId, log), log.EstimateBytes(), cancellationToken);
+    public Task LogAsync(Guid runId, RunLog log, CancellationToken cancellationToken)
+    {
+        var bytes = log.EstimateBytes();
+        var lane = bytes < BulkBytes || bulkLanes == 0 ? 0 : 1 + (int)((uint)runId.GetHashCode() % (uint)bulkLanes);
+        return queue.WriteAsync(lane, new PendingLog(runId, log), bytes, cancellationToken);
+    }
 
     /// <summary>Writes what is under way, and gives up what waits for a run that somebody else holds.</summary>
     public async ValueTask DisposeAsync()
@@ -64,14 +73,13 @@ public sealed class RunLogStore : IAsyncDisposable
 
     private async Task<IReadOnlyList<Task>> WriteGroupAsync(IReadOnlyList<PendingLog> group)
     {
-        var outcomes = await TryWriteAsync(group, waitForRuns: false).ConfigureAwait(false);
-        var held = Enumerable.Range(0, group.Count).Where(i => outcomes[i] is RunHeldException).ToList();
-        if (held.Count == 0)
-            return [.. outcomes.Select(ToTask)];
-
-        // What somebody else holds is waited for beside the lane, run by run, so that all others go on.
+        var outcomes = await TryWriteAsync(
+            group,
+            part => Task.FromResult(database.Write(
+                (session, token) => RunLogGroup.WriteAsync(database, session, part, waitForRun: false, token), stopping.Token))).ConfigureAwait(false);
         var tasks = outcomes.Select(ToTask).ToArray();
-        foreach (var run in held.GroupBy(i => group[i].RunId))
+        // What somebody else holds is waited for beside the lane, run by run, so that all others go on.
+        foreach (var run in Enumerable.Range(0, group.Count).Where(i => outcomes[i] is RunHeldException).GroupBy(i => group[i].RunId))
         {
             var members = run.ToList();
             var written = WriteHeldAsync(members.ConvertAll(i => group[i]));
@@ -83,14 +91,20 @@ public sealed class RunLogStore : IAsyncDisposable
 
         static async Task OutcomeAsync(Task<IReadOnlyList<Exception?>> written, int index) =>
             await ToTask((await written.ConfigureAwait(false))[index]).ConfigureAwait(false);
+
+        static Task ToTask(Exception? outcome) => outcome is null ? Task.CompletedTask : Task.FromException(outcome);
     }
 
-    private async Task<IReadOnlyList<Exception?>> WriteHeldAsync(IReadOnlyList<PendingLog> logs)
+    /// <summary>Writes requests of one run that somebody else holds, when that one lets it go.</summary>
+    private async Task<IReadOnlyList<Exception?>> WriteHeldAsync(List<PendingLog> logs)
     {
         await awaitedRuns.WaitAsync(stopping.Token).ConfigureAwait(false);
         try
         {
-            return await TryWriteAsync(logs, waitForRuns: true).ConfigureAwait(false);
+            return await TryWriteAsync(
+                logs,
+                part => database.WriteAsync(
+                    (session, token) => RunLogGroup.WriteAsync(database, session, part, waitForRun: true, token), stopping.Token)).ConfigureAwait(false);
         }
         finally
         {
@@ -98,32 +112,35 @@ public sealed class RunLogStore : IAsyncDisposable
         }
     }
 
-    /// <summary>Writes requests in one transaction and returns what each is refused for, or null.</summary>
-    private async Task<IReadOnlyList<Exception?>> TryWriteAsync(IReadOnlyList<PendingLog> logs, bool waitForRuns)
+    /// <summary>Writes requests together, and in halves where that fails; returns what each is refused for, or null.</summary>
+    private static async Task<IReadOnlyList<Exception?>> TryWriteAsync(
+        IReadOnlyList<PendingLog> logs, Func<IReadOnlyList<PendingLog>, Task<IReadOnlyList<Exception?>>> write)
     {
         try
         {
-            return await database.WriteAsync(
-                (session, token) => RunLogGroup.WriteAsync(database, session, logs, waitForRuns, token), stopping.Token).ConfigureAwait(false);
+            return await write(logs).ConfigureAwait(false);
         }
         catch (Exception exception)
         {
-            // One of them may meet a rule of the database that no check knows of: on its own it takes no other along.
-            var mayBeOne = DatabaseFaults.Classify(exception) is DatabaseFault.Other or DatabaseFault.Duplicate
-                && exception is not (WriteQueueFullException or OperationCanceledException);
-            if (logs.Count == 1 || !mayBeOne)
+            if (logs.Count == 1 || !MayBeOfOne(exception))
                 return [.. Enumerable.Repeat(exception, logs.Count)];
         }
 
         var half = logs.Count / 2;
         return
         [
-            .. await TryWriteAsync([.. logs.Take(half)], waitForRuns).ConfigureAwait(false),
-            .. await TryWriteAsync([.. logs.Skip(half)], waitForRuns).ConfigureAwait(false),
+            .. await TryWriteAsync([.. logs.Take(half)], write).ConfigureAwait(false),
+            .. await TryWriteAsync([.. logs.Skip(half)], write).ConfigureAwait(false),
         ];
     }
 
-    private static Task ToTask(Exception? outcome) => outcome is null ? Task.CompletedTask : Task.FromException(outcome);
+    /// <summary>
+    /// Whether a failure may be that of one request among several, which meets a rule of the database that no check knows of: then they are
+    /// written in halves, so that on its own it takes no other along.
+    /// </summary>
+    private static bool MayBeOfOne(Exception exception) =>
+        DatabaseFaults.Classify(exception) is DatabaseFault.Other or DatabaseFault.Duplicate
+        && exception is not (WriteQueueFullException or OperationCanceledException);
 }
 
 /// <summary>A request that waits to be written.</summary>

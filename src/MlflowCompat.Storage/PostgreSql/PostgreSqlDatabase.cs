@@ -9,9 +9,14 @@ public sealed class PostgreSqlDatabase : Database
     /// <summary>How often a transaction is run that the server keeps giving up in favour of others.</summary>
     private const int MaxAttempts = 5;
 
+    private const int MaxWriterConnections = 4;
+
     private const string JitOff = "SET jit = off";
 
     private readonly NpgsqlDataSource dataSource;
+
+    /// <summary>For the threads of the write queue, which must not have to wait for connections behind those that they serve.</summary>
+    private readonly NpgsqlDataSource writerSource;
 
     /// <summary>Prepares the pool; connects only when the first session is opened.</summary>
     /// <param name="connectionString">Npgsql's form; see <see cref="BackendStoreUri"/> for the pool's defaults.</param>
@@ -29,9 +34,10 @@ public sealed class PostgreSqlDatabase : Database
         };
         settings.ApplicationName ??= "mlflow-compat";
         Description = $"PostgreSQL {settings.Host}:{settings.Port}/{settings.Database}";
-        var builder = new NpgsqlDataSourceBuilder(settings.ConnectionString);
-        builder.UsePhysicalConnectionInitializer(SwitchJitOff, SwitchJitOffAsync);
-        dataSource = builder.Build();
+        dataSource = Source(settings);
+        settings.MinPoolSize = 0;
+        settings.MaxPoolSize = MaxWriterConnections;
+        writerSource = Source(settings);
     }
 
     /// <inheritdoc/>
@@ -46,17 +52,31 @@ public sealed class PostgreSqlDatabase : Database
 
     /// <inheritdoc/>
     public override async ValueTask<DatabaseSession> OpenAsync(CancellationToken cancellationToken) =>
-        new Session(await dataSource.OpenConnectionAsync(cancellationToken).ConfigureAwait(false));
+        new Session(await dataSource.OpenConnectionAsync(cancellationToken).ConfigureAwait(false), isBlocking: false);
 
     /// <inheritdoc/>
-    public override async Task<T> WriteAsync<T>(
-        Func<DatabaseSession, CancellationToken, Task<T>> work, CancellationToken cancellationToken)
+    public override Task<T> WriteAsync<T>(Func<DatabaseSession, CancellationToken, Task<T>> work, CancellationToken cancellationToken) =>
+        WriteAsync(work, isBlocking: false, cancellationToken);
+
+    /// <inheritdoc/>
+    public override T Write<T>(Func<DatabaseSession, CancellationToken, Task<T>> work, CancellationToken cancellationToken) =>
+        WriteAsync(work, isBlocking: true, cancellationToken).GetAwaiter().GetResult();
+
+    /// <inheritdoc/>
+    public override async ValueTask DisposeAsync()
+    {
+        await writerSource.DisposeAsync().ConfigureAwait(false);
+        await dataSource.DisposeAsync().ConfigureAwait(false);
+    }
+
+    private async Task<T> WriteAsync<T>(
+        Func<DatabaseSession, CancellationToken, Task<T>> work, bool isBlocking, CancellationToken cancellationToken)
     {
         for (var attempt = 1; ; attempt++)
         {
             try
             {
-                return await WriteOnceAsync(work, cancellationToken).ConfigureAwait(false);
+                return await WriteOnceAsync(work, isBlocking, cancellationToken).ConfigureAwait(false);
             }
             catch (PostgresException exception)
                 when (attempt < MaxAttempts && SqlStates.Classify(exception.SqlState) == DatabaseFault.Contention)
@@ -66,10 +86,13 @@ public sealed class PostgreSqlDatabase : Database
         }
     }
 
-    private async Task<T> WriteOnceAsync<T>(Func<DatabaseSession, CancellationToken, Task<T>> work, CancellationToken cancellationToken)
+    private async Task<T> WriteOnceAsync<T>(
+        Func<DatabaseSession, CancellationToken, Task<T>> work, bool isBlocking, CancellationToken cancellationToken)
     {
-        var connection = await dataSource.OpenConnectionAsync(cancellationToken).ConfigureAwait(false);
-        await using var session = new Session(connection);
+        var connection = isBlocking
+            ? writerSource.OpenConnection()
+            : await dataSource.OpenConnectionAsync(cancellationToken).ConfigureAwait(false);
+        await using var session = new Session(connection, isBlocking);
         // Sent together with the first statement, and rolled back when it is disposed without having been committed.
         var transaction = await connection.BeginTransactionAsync(cancellationToken).ConfigureAwait(false);
         await using (transaction.ConfigureAwait(false))
@@ -82,8 +105,12 @@ public sealed class PostgreSqlDatabase : Database
         }
     }
 
-    /// <inheritdoc/>
-    public override ValueTask DisposeAsync() => dataSource.DisposeAsync();
+    private static NpgsqlDataSource Source(NpgsqlConnectionStringBuilder settings)
+    {
+        var builder = new NpgsqlDataSourceBuilder(settings.ConnectionString);
+        builder.UsePhysicalConnectionInitializer(SwitchJitOff, SwitchJitOffAsync);
+        return builder.Build();
+    }
 
     /// <summary>
     /// Searches contain a plan for the worst case, which hardly ever runs; in large databases PostgreSQL would compile it every time, for
@@ -102,7 +129,10 @@ public sealed class PostgreSqlDatabase : Database
             await command.ExecuteNonQueryAsync().ConfigureAwait(false);
     }
 
-    private sealed class Session(NpgsqlConnection connection) : DatabaseSession
+    /// <summary>A connection in use.</summary>
+    /// <param name="connection">The connection.</param>
+    /// <param name="isBlocking">Whether the thread that asks also waits for the answer; then all its tasks have ended when it gets them.</param>
+    private sealed class Session(NpgsqlConnection connection, bool isBlocking) : DatabaseSession
     {
         private List<NpgsqlBatchCommand>? last;
 
@@ -110,14 +140,14 @@ public sealed class PostgreSqlDatabase : Database
         {
             var command = Command(statement);
             await using (command.ConfigureAwait(false))
-                return await command.ExecuteReaderAsync(cancellationToken).ConfigureAwait(false);
+                return isBlocking ? command.ExecuteReader() : await command.ExecuteReaderAsync(cancellationToken).ConfigureAwait(false);
         }
 
         public override async Task<int> ExecuteAsync(Statement statement, CancellationToken cancellationToken)
         {
             var command = Command(statement);
             await using (command.ConfigureAwait(false))
-                return await command.ExecuteNonQueryAsync(cancellationToken).ConfigureAwait(false);
+                return isBlocking ? command.ExecuteNonQuery() : await command.ExecuteNonQueryAsync(cancellationToken).ConfigureAwait(false);
         }
 
         public override async Task ExecuteAsync(IReadOnlyList<Statement> statements, CancellationToken cancellationToken)
@@ -133,7 +163,10 @@ public sealed class PostgreSqlDatabase : Database
             {
                 foreach (var command in commands)
                     batch.BatchCommands.Add(command);
-                await batch.ExecuteNonQueryAsync(cancellationToken).ConfigureAwait(false);
+                if (isBlocking)
+                    batch.ExecuteNonQuery();
+                else
+                    await batch.ExecuteNonQueryAsync(cancellationToken).ConfigureAwait(false);
             }
         }
 

@@ -111,6 +111,10 @@ public sealed class SqliteDatabase : Database
     }
 
     /// <inheritdoc/>
+    public override T Write<T>(Func<DatabaseSession, CancellationToken, Task<T>> work, CancellationToken cancellationToken) =>
+        WriteAsync(work, cancellationToken).GetAwaiter().GetResult();
+
+    /// <inheritdoc/>
     public override async ValueTask DisposeAsync()
     {
         await closing.CancelAsync().ConfigureAwait(false);
