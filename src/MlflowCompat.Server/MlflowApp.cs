@@ -40,6 +40,7 @@ public static class MlflowApp
         builder.WebHost.Listen(options);
         builder.Services.AddSingleton(options);
         builder.Services.AddSingleton(new ArtifactRoots(options));
+        database.MaxWaitingBytes = options.MaxWaitingBytes;
         builder.Services.AddSingleton(database);
         builder.Services.AddScoped<ExperimentStore>();
         builder.Services.AddScoped<RunStore>();

@@ -18,11 +18,20 @@ public abstract class Database : IAsyncDisposable
 {
     private protected Database(DatabaseKind kind) => Kind = kind;
 
+    /// <summary>What a write counts for that does not say how large it is.</summary>
+    private protected const long OrdinaryWriteBytes = 1000;
+
     /// <summary>Which dialect statements have to be written in.</summary>
     public DatabaseKind Kind { get; }
 
     /// <summary>Where the database is, for people: never with a password.</summary>
     public abstract string Description { get; }
+
+    /// <summary>About how much memory writes may take that wait for their turn, in bytes; those beyond are refused.</summary>
+    public long MaxWaitingBytes { get; set; } = 32 * 1024 * 1024;
+
+    /// <summary>How many writes wait for their turn or are under way; always 0 where each has a transaction of its own.</summary>
+    public virtual int WaitingWrites => 0;
 
     /// <summary>A statement that both databases understand, with positional parameters <c>$1</c>, <c>$2</c> …</summary>
     public Statement Statement(string sql) => new(Kind, sql);
@@ -46,9 +55,13 @@ public abstract class Database : IAsyncDisposable
     /// another one, so it must not change anything outside the database; and it has to let the exception of a failed statement out, since
     /// PostgreSQL commits nothing after one. Once the commit has begun it is not cancelled any more.
     /// </summary>
+    /// <param name="work">Reads and writes.</param>
+    /// <param name="cancellationToken">Gives up before the commit.</param>
+    /// <param name="bytes">About how much memory it takes while it waits.</param>
     /// <exception cref="WriteQueueFullException">Too much waits to be written.</exception>
     /// <exception cref="System.Data.Common.DbException">See <see cref="DatabaseFaults"/>.</exception>
-    public abstract Task<T> WriteAsync<T>(Func<DatabaseSession, CancellationToken, Task<T>> work, CancellationToken cancellationToken);
+    public abstract Task<T> WriteAsync<T>(
+        Func<DatabaseSession, CancellationToken, Task<T>> work, CancellationToken cancellationToken, long bytes = OrdinaryWriteBytes);
 
     /// <inheritdoc cref="WriteAsync{T}"/>
     public Task WriteAsync(Func<DatabaseSession, CancellationToken, Task> work, CancellationToken cancellationToken) =>

@@ -12,31 +12,28 @@ namespace MlflowCompat.Storage;
 public sealed class GroupCommit<T> : IAsyncDisposable
 {
     private readonly Lane[] lanes;
-    private readonly long capacity;
-    private readonly string unit;
-    private readonly long maxGroupWeight;
+    private readonly Func<long> capacity;
+    private readonly long maxGroupBytes;
     private readonly Func<IReadOnlyList<T>, Task<IReadOnlyList<Task>>> writeGroup;
-    private long weight;
+    private long bytes;
     private int count;
     private volatile bool closed;
 
     /// <summary>Makes an empty queue.</summary>
     /// <param name="lanes">How many groups may be written at the same time.</param>
-    /// <param name="capacity">The weight that may wait or be under way at once, over all lanes; what comes on top is refused.</param>
-    /// <param name="unit">What weights count, for the message of a refusal: bytes, writes …</param>
-    /// <param name="maxGroupWeight">From this weight on a group takes no further item.</param>
+    /// <param name="capacity">How many bytes may wait or be under way at once, over all lanes; what comes on top is refused.</param>
+    /// <param name="maxGroupBytes">From so many bytes on a group takes no further item.</param>
     /// <param name="writeGroup">
     /// Writes the items of a group and returns the outcome of each: a task that has ended well when the item is committed, and failed when
     /// it is not. The lane goes on when this returns, also when some of the tasks have not ended. When it throws, nothing of the group is
     /// written.
     /// </param>
     public GroupCommit(
-        int lanes, long capacity, string unit, long maxGroupWeight, Func<IReadOnlyList<T>, Task<IReadOnlyList<Task>>> writeGroup)
+        int lanes, Func<long> capacity, long maxGroupBytes, Func<IReadOnlyList<T>, Task<IReadOnlyList<Task>>> writeGroup)
     {
         this.lanes = [.. Enumerable.Range(0, lanes).Select(_ => new Lane(this))];
         this.capacity = capacity;
-        this.unit = unit;
-        this.maxGroupWeight = maxGroupWeight;
+        this.maxGroupBytes = maxGroupBytes;
         this.writeGroup = writeGroup;
     }
 
@@ -46,18 +43,18 @@ public sealed class GroupCommit<T> : IAsyncDisposable
     /// <summary>Has an item written; returns when it is committed.</summary>
     /// <param name="lane">Number of the lane, from 0.</param>
     /// <param name="item">What to write.</param>
-    /// <param name="itemWeight">How much it is.</param>
+    /// <param name="itemBytes">About how much memory it takes while it waits.</param>
     /// <param name="cancellationToken">Takes the item out of the queue; when its group has begun, it has no effect.</param>
     /// <exception cref="WriteQueueFullException">Too much is waiting.</exception>
     /// <exception cref="OperationCanceledException">It was taken out, and is not written.</exception>
     /// <exception cref="ObjectDisposedException">The queue takes nothing any more.</exception>
-    public async Task WriteAsync(int lane, T item, long itemWeight, CancellationToken cancellationToken)
+    public async Task WriteAsync(int lane, T item, long itemBytes, CancellationToken cancellationToken)
     {
         ObjectDisposedException.ThrowIf(closed, this);
-        Reserve(itemWeight);
+        Reserve(itemBytes);
         try
         {
-            var member = new Member(item, itemWeight);
+            var member = new Member(item, itemBytes);
             using var registration = cancellationToken.UnsafeRegister(
                 static (withdrawn, token) => ((Member)withdrawn!).Withdraw(token), member);
             lanes[lane].Add(member);
@@ -65,7 +62,7 @@ public sealed class GroupCommit<T> : IAsyncDisposable
         }
         finally
         {
-            Interlocked.Add(ref weight, -itemWeight);
+            Interlocked.Add(ref bytes, -itemBytes);
             Interlocked.Decrement(ref count);
         }
     }
@@ -78,26 +75,26 @@ public sealed class GroupCommit<T> : IAsyncDisposable
             await lane.DrainAsync().ConfigureAwait(false);
     }
 
-    private void Reserve(long itemWeight)
+    private void Reserve(long itemBytes)
     {
         long before;
         do
         {
-            before = Volatile.Read(ref weight);
-            // An item that is heavier than the whole queue has to get through when it comes alone.
-            if (before > 0 && before + itemWeight > capacity)
-                throw new WriteQueueFullException(before, capacity, unit);
+            before = Volatile.Read(ref bytes);
+            // An item that is larger than the whole queue has to get through when it comes alone.
+            if (before > 0 && before + itemBytes > capacity())
+                throw new WriteQueueFullException(before, capacity());
         }
-        while (Interlocked.CompareExchange(ref weight, before + itemWeight, before) != before);
+        while (Interlocked.CompareExchange(ref bytes, before + itemBytes, before) != before);
         Interlocked.Increment(ref count);
     }
 
-    private sealed class Member(T item, long weight) : TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously)
+    private sealed class Member(T item, long bytes) : TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously)
     {
         private T? item = item;
         private int decided;
 
-        public long Weight { get; } = weight;
+        public long Bytes { get; } = bytes;
 
         /// <summary>Decides that the item is written, unless it was withdrawn before.</summary>
         public bool TryBegin(out T begun)
@@ -178,7 +175,7 @@ public sealed class GroupCommit<T> : IAsyncDisposable
             var items = new List<T>();
             lock (members)
             {
-                for (long total = 0; total < queue.maxGroupWeight;)
+                for (long total = 0; total < queue.maxGroupBytes;)
                 {
                     if (!members.TryDequeue(out var next))
                     {
@@ -192,7 +189,7 @@ public sealed class GroupCommit<T> : IAsyncDisposable
                         continue;
                     group.Add(next);
                     items.Add(item);
-                    total += next.Weight;
+                    total += next.Bytes;
                 }
             }
 
@@ -218,11 +215,10 @@ public sealed class GroupCommit<T> : IAsyncDisposable
 public sealed class WriteQueueFullException : Exception
 {
     /// <summary>Makes the exception.</summary>
-    /// <param name="waiting">How much is waiting or under way.</param>
-    /// <param name="capacity">How much may be.</param>
-    /// <param name="unit">What is counted.</param>
-    public WriteQueueFullException(long waiting, long capacity, string unit)
-        : base(string.Create(CultureInfo.InvariantCulture, $"The write queue is full: {waiting} of {capacity} {unit} are waiting."))
+    /// <param name="waiting">How many bytes are waiting or under way.</param>
+    /// <param name="capacity">How many may be.</param>
+    public WriteQueueFullException(long waiting, long capacity)
+        : base(string.Create(CultureInfo.InvariantCulture, $"The write queue is full: {waiting} of {capacity} bytes are waiting."))
     {
     }
 }

@@ -33,7 +33,7 @@ public sealed class GroupCommitTests : IDisposable
     [Fact]
     public async Task Group_ThatIsFull_LeavesTheRestToTheNextOne()
     {
-        await using var queue = Queue(maxGroupWeight: 10);
+        await using var queue = Queue(maxGroupBytes: 10);
         Task[] writes = [Write(queue, 1), Write(queue, 2, 6), Write(queue, 3, 6), Write(queue, 4, 6)];
         release.Release(4);
         await Task.WhenAll(writes);
@@ -144,7 +144,7 @@ public sealed class GroupCommitTests : IDisposable
         await begun.WaitAsync();
         var second = Write(queue, 2, 4);
         var full = await Assert.ThrowsAsync<WriteQueueFullException>(() => Write(queue, 3));
-        Assert.Equal("The write queue is full: 10 of 10 things are waiting.", full.Message);
+        Assert.Equal("The write queue is full: 10 of 10 bytes are waiting.", full.Message);
         // What was refused takes no room.
         Assert.Equal(2, queue.Count);
         await Assert.ThrowsAsync<WriteQueueFullException>(() => Write(queue, 3, 1000));
@@ -157,7 +157,7 @@ public sealed class GroupCommitTests : IDisposable
     [Fact]
     public async Task Item_LargerThanTheQueue_PassesWhenItComesAlone()
     {
-        await using var queue = Queue(capacity: 10, maxGroupWeight: 5);
+        await using var queue = Queue(capacity: 10, maxGroupBytes: 5);
         release.Release();
         await Write(queue, 1, 1000);
         Assert.Equal([[1]], groups);
@@ -178,11 +178,10 @@ public sealed class GroupCommitTests : IDisposable
         Assert.Equal([[1], [2]], groups);
     }
 
-    private GroupCommit<int> Queue(int lanes = 1, long capacity = 1000, int maxGroupWeight = 100, Func<int, Task?>? outcome = null) => new(
+    private GroupCommit<int> Queue(int lanes = 1, long capacity = 1000, int maxGroupBytes = 100, Func<int, Task?>? outcome = null) => new(
         lanes,
-        capacity,
-        "things",
-        maxGroupWeight,
+        () => capacity,
+        maxGroupBytes,
         async items =>
         {
             lock (groups)
@@ -192,5 +191,5 @@ public sealed class GroupCommitTests : IDisposable
             return [.. items.Select(item => outcome?.Invoke(item) ?? Task.CompletedTask)];
         });
 
-    private static Task Write(GroupCommit<int> queue, int item, int weight = 1) => queue.WriteAsync(0, item, weight, CancellationToken.None);
+    private static Task Write(GroupCommit<int> queue, int item, int bytes = 1) => queue.WriteAsync(0, item, bytes, CancellationToken.None);
 }

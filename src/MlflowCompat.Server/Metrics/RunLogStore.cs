@@ -6,7 +6,8 @@ namespace MlflowCompat.Server.Metrics;
 
 /// <summary>
 /// Writes what runs log: metrics with their latest values, params and tags (contract: semantics §6, §7; mapping 2.3, 2.5). Requests that
-/// come at the same time are committed together; each of them is written as a whole or not at all, and has its own answer.
+/// come at the same time are committed together; each of them is written as a whole or not at all, and has its own answer. On SQLite the
+/// database does so with all writes; on PostgreSQL a group is written here, set by set.
 /// </summary>
 public sealed class RunLogStore : IAsyncDisposable
 {
@@ -15,7 +16,7 @@ public sealed class RunLogStore : IAsyncDisposable
     /// of them use several processors; small ones gain more from sharing a commit than from lanes. A run is always on the same lane of each
     /// kind, so that two of them hardly ever meet.
     /// </summary>
-    private const int PostgreSqlBulkLanes = 2;
+    private const int BulkLanes = 2;
 
     /// <summary>From about this many bytes on a request is large: ten rows or so.</summary>
     private const int BulkBytes = 2000;
@@ -27,8 +28,7 @@ public sealed class RunLogStore : IAsyncDisposable
     private const int MaxAwaitedRuns = 4;
 
     private readonly Database database;
-    private readonly int bulkLanes;
-    private readonly GroupCommit<PendingLog> queue;
+    private readonly GroupCommit<PendingLog>? queue;
     private readonly SemaphoreSlim awaitedRuns = new(MaxAwaitedRuns);
     private readonly CancellationTokenSource stopping = new();
 
@@ -39,15 +39,15 @@ public sealed class RunLogStore : IAsyncDisposable
     {
         this.database = database;
         Options = options;
-        bulkLanes = database.Kind == DatabaseKind.PostgreSql ? PostgreSqlBulkLanes : 0;
-        queue = new GroupCommit<PendingLog>(1 + bulkLanes, options.MaxWaitingBytes, "bytes", MaxGroupBytes, WriteGroupAsync);
+        if (database.Kind == DatabaseKind.PostgreSql)
+            queue = new GroupCommit<PendingLog>(1 + BulkLanes, () => database.MaxWaitingBytes, MaxGroupBytes, WriteGroupAsync);
     }
 
     /// <summary>The server's options.</summary>
     public ServerOptions Options { get; }
 
     /// <summary>How many requests wait or are under way.</summary>
-    internal int WaitingCount => queue.Count;
+    internal int WaitingCount => queue?.Count ?? database.WaitingWrites;
 
     /// <summary>Logs to an active run: everything, or nothing when one part is refused.</summary>
     /// <exception cref="MlflowException">
@@ -57,18 +57,31 @@ public sealed class RunLogStore : IAsyncDisposable
     /// <exception cref="WriteQueueFullException">Too much waits to be written.</exception>
     public Task LogAsync(Guid runId, RunLog log, CancellationToken cancellationToken)
     {
+        var pending = new PendingLog(runId, log);
         var bytes = log.EstimateBytes();
-        var lane = bytes < BulkBytes || bulkLanes == 0 ? 0 : 1 + (int)((uint)runId.GetHashCode() % (uint)bulkLanes);
-        return queue.WriteAsync(lane, new PendingLog(runId, log), bytes, cancellationToken);
+        if (queue is null)
+            return WriteAsync(pending, bytes, cancellationToken);
+        var lane = bytes < BulkBytes ? 0 : 1 + (int)((uint)runId.GetHashCode() % BulkLanes);
+        return queue.WriteAsync(lane, pending, bytes, cancellationToken);
     }
 
     /// <summary>Writes what is under way, and gives up what waits for a run that somebody else holds.</summary>
     public async ValueTask DisposeAsync()
     {
         await stopping.CancelAsync().ConfigureAwait(false);
-        await queue.DisposeAsync().ConfigureAwait(false);
+        if (queue is not null)
+            await queue.DisposeAsync().ConfigureAwait(false);
         stopping.Dispose();
         awaitedRuns.Dispose();
+    }
+
+    private async Task WriteAsync(PendingLog log, long bytes, CancellationToken cancellationToken)
+    {
+        var outcomes = await database.WriteAsync(
+            (session, token) => RunLogGroup.WriteAsync(database, session, [log], waitForRun: true, token), cancellationToken, bytes)
+            .ConfigureAwait(false);
+        if (outcomes[0] is { } refusal)
+            throw refusal;
     }
 
     private async Task<IReadOnlyList<Task>> WriteGroupAsync(IReadOnlyList<PendingLog> group)

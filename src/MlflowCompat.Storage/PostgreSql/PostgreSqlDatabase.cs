@@ -55,7 +55,8 @@ public sealed class PostgreSqlDatabase : Database
         new Session(await dataSource.OpenConnectionAsync(cancellationToken).ConfigureAwait(false), isBlocking: false);
 
     /// <inheritdoc/>
-    public override Task<T> WriteAsync<T>(Func<DatabaseSession, CancellationToken, Task<T>> work, CancellationToken cancellationToken) =>
+    public override Task<T> WriteAsync<T>(
+        Func<DatabaseSession, CancellationToken, Task<T>> work, CancellationToken cancellationToken, long bytes = OrdinaryWriteBytes) =>
         WriteAsync(work, isBlocking: false, cancellationToken);
 
     /// <inheritdoc/>

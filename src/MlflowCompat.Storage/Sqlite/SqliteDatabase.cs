@@ -18,11 +18,8 @@ public sealed class SqliteDatabase : Database
     /// <summary>Pause between two attempts to get that lock.</summary>
     private const int LockRetryMilliseconds = 20;
 
-    /// <summary>How many writes may wait.</summary>
-    private const int MaxWaitingWrites = 10_000;
-
-    /// <summary>How many writes one transaction takes: those behind them should not wait for too many.</summary>
-    private const int MaxGroupedWrites = 1000;
+    /// <summary>From so many bytes on a transaction takes no further write: those behind it should not wait for too much.</summary>
+    private const int MaxGroupBytes = 1024 * 1024;
 
     private const int OnlyLane = 0;
 
@@ -53,7 +50,7 @@ public sealed class SqliteDatabase : Database
 
         FilePath = Path.GetFullPath(path);
         this.defineFunctions = defineFunctions;
-        writes = new GroupCommit<Func<Session, Task>>(lanes: 1, MaxWaitingWrites, "writes", MaxGroupedWrites, WriteGroupAsync);
+        writes = new GroupCommit<Func<Session, Task>>(lanes: 1, () => MaxWaitingBytes, MaxGroupBytes, WriteGroupAsync);
         // Sessions are kept here together with their prepared statements; a second pool below would only lose those.
         connectionString = new SqliteConnectionStringBuilder
         {
@@ -65,6 +62,9 @@ public sealed class SqliteDatabase : Database
 
     /// <summary>The database file.</summary>
     public string FilePath { get; }
+
+    /// <inheritdoc/>
+    public override int WaitingWrites => writes.Count;
 
     /// <inheritdoc/>
     public override string Description => $"SQLite {FilePath}";
@@ -99,13 +99,13 @@ public sealed class SqliteDatabase : Database
 
     /// <inheritdoc/>
     public override async Task<T> WriteAsync<T>(
-        Func<DatabaseSession, CancellationToken, Task<T>> work, CancellationToken cancellationToken)
+        Func<DatabaseSession, CancellationToken, Task<T>> work, CancellationToken cancellationToken, long bytes = OrdinaryWriteBytes)
     {
         T result = default!;
         await writes.WriteAsync(
             OnlyLane,
             async session => result = await work(session, cancellationToken).ConfigureAwait(false),
-            itemWeight: 1,
+            bytes,
             cancellationToken).ConfigureAwait(false);
         return result;
     }
