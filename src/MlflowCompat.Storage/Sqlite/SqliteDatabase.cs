@@ -165,9 +165,11 @@ public sealed class SqliteDatabase : Database
         try
         {
             using var settings = connection.CreateCommand();
+            // A log of 32 MB until it is carried over: what a run writes is spread over many pages, and the same ones come again.
             settings.CommandText = """
                 PRAGMA journal_mode = WAL;
                 PRAGMA synchronous = FULL;
+                PRAGMA wal_autocheckpoint = 8000;
                 PRAGMA foreign_keys = ON;
                 PRAGMA cache_size = -8000;
                 """;
