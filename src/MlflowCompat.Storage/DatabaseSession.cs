@@ -28,6 +28,15 @@ public abstract class DatabaseSession : IAsyncDisposable
     /// <inheritdoc cref="ExecuteLastAsync(Statement, CancellationToken)"/>
     public abstract Task ExecuteLastAsync(RowsStatement statement, CancellationToken cancellationToken);
 
+    /// <summary>
+    /// Runs a statement as the last of its transaction, on a database server together with the commit, and returns its mapped first row,
+    /// or null when there is none. The row is true only when the commit has succeeded, that is, when
+    /// <see cref="Database.WriteAsync{T}"/> returns it.
+    /// </summary>
+    /// <exception cref="InvalidOperationException">The session is for reading.</exception>
+    public abstract Task<T?> CommitWithAsync<T>(Statement statement, Func<DbDataReader, T> map, CancellationToken cancellationToken)
+        where T : class;
+
     /// <summary>The mapped first row, or null when there is none.</summary>
     public async Task<T?> FirstOrDefaultAsync<T>(Statement statement, Func<DbDataReader, T> map, CancellationToken cancellationToken)
         where T : class

@@ -15,10 +15,9 @@ namespace MlflowCompat.Server.Runs;
 /// </summary>
 internal static class RunReader
 {
-    /// <summary>Columns of <see cref="ReadInfo"/>, of a table or alias <c>r</c>.</summary>
+    /// <summary>Columns of <see cref="ReadInfo"/>, where nothing else is called so; SQLite's RETURNING takes no alias.</summary>
     public const string InfoColumns =
-        "r.run_uuid, r.run_name, r.experiment_id, r.user_id, r.mlflow_status, r.start_time, r.start_time_ms, r.end_time, r.end_time_ms, "
-        + "r.artifact_uri, r.lifecycle_stage";
+        "run_uuid, run_name, experiment_id, user_id, mlflow_status, start_time, start_time_ms, end_time, end_time_ms, artifact_uri, lifecycle_stage";
 
     private const int TagsOrdinal = 11;
     private const int DatasetsOrdinal = 12;

@@ -1,4 +1,5 @@
 using System.Data.Common;
+using System.Globalization;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using MlflowCompat.Search;
@@ -16,7 +17,7 @@ namespace MlflowCompat.Server.Runs;
 public sealed class RunStore(Database database, ServerOptions options)
 {
     /// <summary>NUMERIC(12,3) holds durations below this many milliseconds (mapping C-14).</summary>
-    private const double MaxDurationMilliseconds = 1e12;
+    private const long MaxDurationMilliseconds = 1_000_000_000_000;
 
     /// <summary>The server's options.</summary>
     public ServerOptions Options { get; } = options;
@@ -111,39 +112,19 @@ public sealed class RunStore(Database database, ServerOptions options)
     /// <param name="name">New name, or null.</param>
     /// <param name="cancellationToken">Gives up before the commit.</param>
     /// <exception cref="MlflowException">RESOURCE_DOES_NOT_EXIST; INVALID_PARAMETER_VALUE when it is deleted.</exception>
-    public Task<RunInfo> UpdateAsync(Guid id, RunStatus? status, long? endTime, string? name, CancellationToken cancellationToken) =>
-        database.WriteAsync(
-            async (session, token) =>
-            {
-                var (run, before) = await LockWithInfoAsync(session, id, token).ConfigureAwait(false);
-                var after = before;
-                var sql = new StatementBuilder(database);
-                sql.Append($"UPDATE runs SET updated_at = {sql.AddTime(DateTimeOffset.UtcNow.ToUnixTimeMilliseconds())}");
-                if (status is { } newStatus)
-                {
-                    after = after with { Status = newStatus.ToString().ToUpperInvariant() };
-                    sql.Append($", status = {sql.Add(StoredStatus(newStatus))}");
-                }
-
-                if (endTime is { } end)
-                {
-                    after = after with { EndTime = end == 0 ? null : end };
-                    var (column, overflow) = sql.AddTimeAndOverflow(after.EndTime);
-                    sql.Append($", end_time = {column}, end_time_ms = {overflow}, execution_duration_seconds = {Duration(sql, after.StartTime, end)}");
-                }
-
-                if (name is not null)
-                {
-                    after = after with { RunName = name };
-                    sql.Append($", run_name = {sql.Add(name)}, tags = ")
-                        .Append(Tags.Merge(database, "tags", sql.AddJson(Tags.ToJson(RunTags.RunName, name))));
-                }
-
-                sql.Append($" WHERE run_id = {sql.Add(run.Key)}");
-                await session.ExecuteLastAsync(sql.ToStatement(), token).ConfigureAwait(false);
-                return after;
-            },
-            cancellationToken);
+    public async Task<RunInfo> UpdateAsync(Guid id, RunStatus? status, long? endTime, string? name, CancellationToken cancellationToken)
+    {
+        while (true)
+        {
+            var updated = await database.WriteAsync(
+                (session, token) => session.CommitWithAsync(Update(id, status, endTime, name), RunReader.ReadInfo, token), cancellationToken)
+                .ConfigureAwait(false);
+            if (updated is not null)
+                return updated;
+            // It is not there, or deleted; if it is neither any more by now, it is updated after all.
+            await database.WriteAsync((session, token) => ActiveRun.LockAsync(database, session, id, token), cancellationToken).ConfigureAwait(false);
+        }
+    }
 
     /// <summary>Deletes a run softly; nothing happens when it is deleted already.</summary>
     /// <exception cref="MlflowException">RESOURCE_DOES_NOT_EXIST.</exception>
@@ -231,27 +212,37 @@ public sealed class RunStore(Database database, ServerOptions options)
         throw MlflowException.InvalidValue(RunTags.LoggedModelHistory, MlflowException.Quote(tag), "the run's tag is no JSON array any more.");
     }
 
-    private async Task<(ActiveRun Run, RunInfo Info)> LockWithInfoAsync(DatabaseSession session, Guid id, CancellationToken cancellationToken)
+    private Statement Update(Guid id, RunStatus? status, long? endTime, string? name)
     {
-        const string Select = $"SELECT {RunReader.InfoColumns}, r.experiment_id, r.run_id FROM runs r WHERE r.run_uuid = $1";
-        var row = await session.FirstOrDefaultAsync(
-            database.Statement($"{Select} FOR NO KEY UPDATE", Select).Add(id),
-            reader =>
-            {
-                var info = RunReader.ReadInfo(reader);
-                return Tuple.Create(new HeldRun(reader.GetInt64(12), id, reader.GetInt64(11), info.LifecycleStage), info);
-            },
-            cancellationToken).ConfigureAwait(false) ?? throw RunId.NotFound(RunId.Format(id));
-        return (row.Item1.RequireActive(), row.Item2);
+        var sql = new StatementBuilder(database);
+        sql.Append($"UPDATE runs SET updated_at = {sql.AddTime(DateTimeOffset.UtcNow.ToUnixTimeMilliseconds())}");
+        if (status is { } newStatus)
+            sql.Append($", status = {sql.Add(StoredStatus(newStatus))}");
+        if (endTime is { } end)
+        {
+            var (column, overflow) = sql.AddTimeAndOverflow(end == 0 ? null : end);
+            sql.Append($", end_time = {column}, end_time_ms = {overflow}, execution_duration_seconds = {Duration(sql, end)}");
+        }
+
+        if (name is not null)
+        {
+            sql.Append($", run_name = {sql.Add(name)}, tags = ")
+                .Append(Tags.Merge(database, "tags", sql.AddJson(Tags.ToJson(RunTags.RunName, name))));
+        }
+
+        return sql.Append($" WHERE run_uuid = {sql.Add(id)} AND lifecycle_stage = 'active' RETURNING {RunReader.InfoColumns}").ToStatement();
     }
 
-    /// <summary>Seconds from start to end; NULL where there is no true answer (mapping C-14).</summary>
-    private static string Duration(StatementBuilder sql, long start, long end)
+    /// <summary>Seconds from the stored start to the end; NULL where there is no true answer (mapping C-14).</summary>
+    private static string Duration(StatementBuilder sql, long end)
     {
-        var milliseconds = (double)end - start;
-        return start > 0 && end > 0 && milliseconds is >= 0 and < MaxDurationMilliseconds
-            ? $"{sql.Add(milliseconds / 1000)}{sql.Database.Choose("::numeric", "")}"
-            : "NULL";
+        if (end <= 0)
+            return "NULL";
+        var start = sql.Database.Choose("COALESCE(start_time_ms, (extract(epoch FROM start_time) * 1000)::bigint)", "start_time");
+        var milliseconds = sql.Database.Choose($"({sql.Add(end)}::numeric - {start})", $"({sql.Add(end)} - {start})");
+        return string.Create(
+            CultureInfo.InvariantCulture,
+            $"CASE WHEN {start} > 0 AND {milliseconds} >= 0 AND {milliseconds} < {MaxDurationMilliseconds} THEN {milliseconds} / 1000.0 END");
     }
 
     private static string StoredStatus(RunStatus status) => status switch

@@ -98,10 +98,9 @@ public sealed class PostgreSqlDatabase : Database
         var transaction = await connection.BeginTransactionAsync(cancellationToken).ConfigureAwait(false);
         await using (transaction.ConfigureAwait(false))
         {
-            var last = session.DeferExecution();
+            session.Begin();
             var result = await work(session, cancellationToken).ConfigureAwait(false);
-            last.Add(new NpgsqlBatchCommand("COMMIT"));
-            await session.ExecuteAsync(last, CancellationToken.None).ConfigureAwait(false);
+            await session.CommitAsync().ConfigureAwait(false);
             return result;
         }
     }
@@ -153,17 +152,13 @@ public sealed class PostgreSqlDatabase : Database
 
         public override async Task ExecuteAsync(IReadOnlyList<Statement> statements, CancellationToken cancellationToken)
         {
-            if (statements.Count > 0)
-                await ExecuteAsync(statements.Select(BatchCommand), cancellationToken).ConfigureAwait(false);
-        }
-
-        public async Task ExecuteAsync(IEnumerable<NpgsqlBatchCommand> commands, CancellationToken cancellationToken)
-        {
+            if (statements.Count == 0)
+                return;
             var batch = new NpgsqlBatch(connection);
             await using (batch.ConfigureAwait(false))
             {
-                foreach (var command in commands)
-                    batch.BatchCommands.Add(command);
+                foreach (var statement in statements)
+                    batch.BatchCommands.Add(BatchCommand(statement));
                 if (isBlocking)
                     batch.ExecuteNonQuery();
                 else
@@ -176,8 +171,46 @@ public sealed class PostgreSqlDatabase : Database
         public override Task ExecuteLastAsync(RowsStatement statement, CancellationToken cancellationToken) =>
             statement.RowCount == 0 ? Task.CompletedTask : AddLast(BatchCommand(statement.Sql, statement.ToArrays()));
 
-        /// <summary>The list that will hold what has to run together with the commit.</summary>
-        public List<NpgsqlBatchCommand> DeferExecution() => last = [];
+        public override async Task<T?> CommitWithAsync<T>(Statement statement, Func<DbDataReader, T> map, CancellationToken cancellationToken)
+            where T : class
+        {
+            await AddLast(BatchCommand(statement)).ConfigureAwait(false);
+            return await CommitAsync(map).ConfigureAwait(false);
+        }
+
+        /// <summary>Makes the session one that writes.</summary>
+        public void Begin() => last = [];
+
+        /// <summary>Commits, unless that was done together with a statement.</summary>
+        public async Task CommitAsync()
+        {
+            if (last is not null)
+                await CommitAsync(_ => this).ConfigureAwait(false);
+        }
+
+        private async Task<T?> CommitAsync<T>(Func<DbDataReader, T> map)
+            where T : class
+        {
+            await AddLast(new NpgsqlBatchCommand("COMMIT")).ConfigureAwait(false);
+            var batch = new NpgsqlBatch(connection);
+            await using (batch.ConfigureAwait(false))
+            {
+                foreach (var command in last!)
+                    batch.BatchCommands.Add(command);
+                last = null;
+                var reader = isBlocking ? batch.ExecuteReader() : await batch.ExecuteReaderAsync(CancellationToken.None).ConfigureAwait(false);
+                await using (reader.ConfigureAwait(false))
+                {
+                    var row = await reader.ReadAsync(CancellationToken.None).ConfigureAwait(false) ? map(reader) : null;
+                    // Only the end of the results says that the commit has succeeded.
+                    while (await reader.NextResultAsync(CancellationToken.None).ConfigureAwait(false))
+                    {
+                    }
+
+                    return row;
+                }
+            }
+        }
 
         public override ValueTask DisposeAsync() => connection.DisposeAsync();
 

@@ -44,6 +44,8 @@ public sealed class SqliteDatabase : Database
             if (!providerReady)
             {
                 Batteries_V2.Init();
+                // A connection is used by one thread at a time here, so SQLite need not see to that on every call.
+                SqliteException.ThrowExceptionForRC(raw.sqlite3_config(raw.SQLITE_CONFIG_MULTITHREAD), null);
                 providerReady = true;
             }
         }
@@ -304,6 +306,13 @@ public sealed class SqliteDatabase : Database
 
             raw.sqlite3_clear_bindings(insert);
             return Task.CompletedTask;
+        }
+
+        public override Task<T?> CommitWithAsync<T>(Statement statement, Func<DbDataReader, T> map, CancellationToken cancellationToken)
+            where T : class
+        {
+            RequireWriter();
+            return FirstOrDefaultAsync(statement, map, cancellationToken);
         }
 
         public override ValueTask DisposeAsync()

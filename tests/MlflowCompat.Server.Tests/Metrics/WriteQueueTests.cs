@@ -159,16 +159,19 @@ public sealed class WriteQueueTests
             var status = (await answers[i]).StatusCode;
             if (status == HttpStatusCode.OK)
                 acknowledged.Add($"p{i}");
-            // A database that is full may refuse neighbours too, but it never says so of what it has written.
-            Assert.True(
-                status == HttpStatusCode.ServiceUnavailable ? values[i] != "odd" || i is 2 or 3
-                    : status == (values[i] == "odd" ? HttpStatusCode.InternalServerError : HttpStatusCode.OK) && values[i] != "full",
-                $"p{i} = {values[i]}: {status}");
+            // A database that is full refuses neighbours too, but it never says so of what it has written.
+            var own = values[i] switch
+            {
+                "odd" => HttpStatusCode.InternalServerError,
+                "full" => HttpStatusCode.ServiceUnavailable,
+                _ => HttpStatusCode.OK,
+            };
+            Assert.True(status == own || status == HttpStatusCode.ServiceUnavailable, $"p{i} = {values[i]}: {status}");
         }
 
         Assert.Equal(acknowledged, (await server.GetRunAsync(id)).Params().Keys.Order());
+        // Before it came one that is refused for itself, and before that one a good one.
         Assert.Contains("p0", acknowledged);
-        Assert.Contains("p7", acknowledged);
     }
 
     [Fact]
