@@ -37,6 +37,11 @@ public abstract class DatabaseSession : IAsyncDisposable
     public abstract Task<T?> CommitWithAsync<T>(Statement statement, Func<DbDataReader, T> map, CancellationToken cancellationToken)
         where T : class;
 
+    /// <summary>
+    /// As the other one, for many rows that go in and all rows that come back; PostgreSQL only, since SQLite runs a statement row by row.
+    /// </summary>
+    public abstract Task<List<T>> CommitWithAsync<T>(RowsStatement statement, Func<DbDataReader, T> map, CancellationToken cancellationToken);
+
     /// <summary>The mapped first row, or null when there is none.</summary>
     public async Task<T?> FirstOrDefaultAsync<T>(Statement statement, Func<DbDataReader, T> map, CancellationToken cancellationToken)
         where T : class

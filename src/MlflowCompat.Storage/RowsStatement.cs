@@ -21,6 +21,14 @@ public sealed class RowsInsert
         Sqlite = $"INSERT INTO {table} ({columns}) VALUES ({placeholders}) {onConflict}";
     }
 
+    /// <summary>A statement of PostgreSQL that opens the arrays itself.</summary>
+    /// <param name="postgreSql">The text, with an array per column: <c>$1</c>, <c>$2</c> …</param>
+    public RowsInsert(string postgreSql)
+    {
+        PostgreSql = postgreSql;
+        Sqlite = "";
+    }
+
     internal string PostgreSql { get; }
 
     internal string Sqlite { get; }
@@ -53,6 +61,9 @@ public sealed class RowsStatement
     /// <summary>Adds a column of BIGINT that may be NULL.</summary>
     public RowsStatement Add(long?[] values) => Add(new Column<long?>(values, static (statement, index, value) =>
         value is { } number ? raw.sqlite3_bind_int64(statement, index, number) : raw.sqlite3_bind_null(statement, index)));
+
+    /// <summary>Adds a column of UUID: text with hyphens on SQLite.</summary>
+    public RowsStatement Add(Guid[] values) => Add(new Column<Guid>(values, static (statement, index, value) => raw.sqlite3_bind_text(statement, index, value.ToString("D"))));
 
     /// <summary>Adds a column of DOUBLE PRECISION.</summary>
     public RowsStatement Add(double[] values) => Add(new Column<double>(values, static (statement, index, value) => raw.sqlite3_bind_double(statement, index, value)));

@@ -77,13 +77,15 @@ internal sealed class MetricContexts
     public long? DatasetKey(ActiveRun run, MetricPoint point) => Find(run, point)?.Key;
 
     /// <summary>The value of <c>dataset_type</c>: by the context of the named data set, else by the name of the metric.</summary>
-    public string DatasetType(ActiveRun run, MetricPoint point)
+    public string DatasetType(ActiveRun run, MetricPoint point) =>
+        Find(run, point)?.Context is { } context && TypeOf(context) is { } byContext ? byContext : TypeByName(point.Key);
+
+    /// <summary>The value of <c>dataset_type</c> for a point of which only the name of the metric says something.</summary>
+    public static string TypeByName(string name)
     {
-        if (Find(run, point)?.Context is { } context && TypeOf(context) is { } byContext)
-            return byContext;
         foreach (var (prefix, type) in NamePrefixes)
         {
-            if (point.Key.StartsWith(prefix, StringComparison.Ordinal))
+            if (name.StartsWith(prefix, StringComparison.Ordinal))
                 return type;
         }
 

@@ -8,6 +8,9 @@ namespace MlflowCompat.Server.Metrics;
 /// <param name="Tags">Tags; of equal keys the last one counts.</param>
 public sealed record RunLog(IReadOnlyList<MetricPoint> Metrics, IReadOnlyList<KeyValue> Params, IReadOnlyList<KeyValue> Tags)
 {
+    /// <summary>Whether these are nothing but points that refer to nothing but their run.</summary>
+    public bool IsPlain => Params.Count == 0 && Tags.Count == 0 && Metrics.All(point => point is { Model: null, DatasetName: null });
+
     /// <summary>About how much memory it takes while it waits to be written.</summary>
     public long EstimateBytes()
     {

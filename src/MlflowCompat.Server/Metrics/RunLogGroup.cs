@@ -19,19 +19,21 @@ internal sealed class RunLogGroup
         """,
         "ON CONFLICT DO NOTHING");
 
+    /// <summary>What of a point <c>latest_metrics</c> has.</summary>
+    internal const string LatestColumns = "run_id, metric_name, metric_value, is_nan, metric_step, metric_timestamp_ms";
+
     /// <summary>
     /// Keeps the latest value of each metric: the greatest (step, timestamp, value), whatever the order in which points arrive (C-25).
     /// </summary>
-    private static readonly RowsInsert Latest = new(
-        "latest_metrics",
-        "run_id, metric_name, metric_value, is_nan, metric_step, metric_timestamp_ms",
-        """
+    internal const string ReplaceLatest = """
         ON CONFLICT (run_id, metric_name) DO UPDATE SET
             metric_value = excluded.metric_value, is_nan = excluded.is_nan,
             metric_step = excluded.metric_step, metric_timestamp_ms = excluded.metric_timestamp_ms
         WHERE (excluded.metric_step, excluded.metric_timestamp_ms, excluded.metric_value)
             > (latest_metrics.metric_step, latest_metrics.metric_timestamp_ms, latest_metrics.metric_value)
-        """);
+        """;
+
+    private static readonly RowsInsert Latest = new("latest_metrics", LatestColumns, ReplaceLatest);
 
     private readonly Database database;
     private readonly RunParams parameters;
@@ -108,7 +110,7 @@ internal sealed class RunLogGroup
     {
         await session.ExecuteLastAsync(parameters.Insert(), cancellationToken).ConfigureAwait(false);
         await session.ExecuteLastAsync(InsertPoints(), cancellationToken).ConfigureAwait(false);
-        await session.ExecuteLastAsync(ReplaceLatest(), cancellationToken).ConfigureAwait(false);
+        await session.ExecuteLastAsync(InsertLatest(), cancellationToken).ConfigureAwait(false);
         foreach (var (run, list) in tags)
             await session.ExecuteLastAsync(RunTags.Set(database, run.Key, list), cancellationToken).ConfigureAwait(false);
     }
@@ -139,7 +141,7 @@ internal sealed class RunLogGroup
         }
     }
 
-    private RowsStatement ReplaceLatest()
+    private RowsStatement InsertLatest()
     {
         // Of equals the first one stays, as it would had they come one after the other.
         var latest = new Dictionary<(long Run, string Key), MetricPoint>();

@@ -89,7 +89,10 @@ public sealed class RunLogStore : IAsyncDisposable
         var outcomes = await TryWriteAsync(
             group,
             part => Task.FromResult(database.Write(
-                (session, token) => RunLogGroup.WriteAsync(database, session, part, waitForRun: false, token), stopping.Token))).ConfigureAwait(false);
+                (session, token) => part.All(log => log.Log.IsPlain)
+                    ? PlainPoints.WriteAsync(database, session, part, token)
+                    : RunLogGroup.WriteAsync(database, session, part, waitForRun: false, token),
+                stopping.Token))).ConfigureAwait(false);
         var tasks = outcomes.Select(ToTask).ToArray();
         // What somebody else holds is waited for beside the lane, run by run, so that all others go on.
         foreach (var run in Enumerable.Range(0, group.Count).Where(i => outcomes[i] is RunHeldException).GroupBy(i => group[i].RunId))

@@ -83,6 +83,7 @@ public sealed record HeldRun(long Key, Guid Id, long ExperimentId, string Stage)
         : throw MlflowException.InvalidParameter(
             $"The run {RunId.Format(Id)} must be in the 'active' state; its lifecycle_stage is '{Stage}'.");
 
-    private static HeldRun Read(DbDataReader reader) =>
+    /// <summary>Reads <c>run_id, run_uuid, experiment_id, lifecycle_stage</c>.</summary>
+    internal static HeldRun Read(DbDataReader reader) =>
         new(reader.GetInt64(0), reader.GetGuid(1), reader.GetInt64(2), reader.GetString(3));
 }

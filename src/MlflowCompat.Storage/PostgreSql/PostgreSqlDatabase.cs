@@ -175,6 +175,14 @@ public sealed class PostgreSqlDatabase : Database
             where T : class
         {
             await AddLast(BatchCommand(statement)).ConfigureAwait(false);
+            var rows = await CommitAsync(map).ConfigureAwait(false);
+            return rows.Count == 0 ? null : rows[0];
+        }
+
+        public override async Task<List<T>> CommitWithAsync<T>(
+            RowsStatement statement, Func<DbDataReader, T> map, CancellationToken cancellationToken)
+        {
+            await AddLast(BatchCommand(statement.Sql, statement.ToArrays())).ConfigureAwait(false);
             return await CommitAsync(map).ConfigureAwait(false);
         }
 
@@ -185,11 +193,10 @@ public sealed class PostgreSqlDatabase : Database
         public async Task CommitAsync()
         {
             if (last is not null)
-                await CommitAsync(_ => this).ConfigureAwait(false);
+                await CommitAsync(_ => 0).ConfigureAwait(false);
         }
 
-        private async Task<T?> CommitAsync<T>(Func<DbDataReader, T> map)
-            where T : class
+        private async Task<List<T>> CommitAsync<T>(Func<DbDataReader, T> map)
         {
             await AddLast(new NpgsqlBatchCommand("COMMIT")).ConfigureAwait(false);
             var batch = new NpgsqlBatch(connection);
@@ -201,13 +208,15 @@ public sealed class PostgreSqlDatabase : Database
                 var reader = isBlocking ? batch.ExecuteReader() : await batch.ExecuteReaderAsync(CancellationToken.None).ConfigureAwait(false);
                 await using (reader.ConfigureAwait(false))
                 {
-                    var row = await reader.ReadAsync(CancellationToken.None).ConfigureAwait(false) ? map(reader) : null;
+                    var rows = new List<T>();
+                    while (await reader.ReadAsync(CancellationToken.None).ConfigureAwait(false))
+                        rows.Add(map(reader));
                     // Only the end of the results says that the commit has succeeded.
                     while (await reader.NextResultAsync(CancellationToken.None).ConfigureAwait(false))
                     {
                     }
 
-                    return row;
+                    return rows;
                 }
             }
         }

@@ -315,6 +315,9 @@ public sealed class SqliteDatabase : Database
             return FirstOrDefaultAsync(statement, map, cancellationToken);
         }
 
+        public override Task<List<T>> CommitWithAsync<T>(RowsStatement statement, Func<DbDataReader, T> map, CancellationToken cancellationToken) =>
+            throw new NotSupportedException("SQLite runs a statement row by row.");
+
         public override ValueTask DisposeAsync()
         {
             if (pool is null || !TryRollback())
