@@ -21,7 +21,7 @@ namespace MlflowCompat.Server.Runs;
 internal sealed class RunSearch
 {
     /// <summary>How many entries of an index a walk reads.</summary>
-    public const int DefaultWalk = 2500;
+    public const int DefaultWalk = 5000;
 
     /// <summary>
     /// Up to this many clauses PostgreSQL may turn into joins and find the best order for. Every further one multiplies the orders that its
