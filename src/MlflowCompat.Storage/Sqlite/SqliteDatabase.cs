@@ -21,6 +21,12 @@ public sealed class SqliteDatabase : Database
     /// <summary>From so many bytes on a transaction takes no further write: those behind it should not wait for too much.</summary>
     private const int MaxGroupBytes = 1024 * 1024;
 
+    /// <summary>Of its own pages the writer keeps so many; it comes back to the same ones.</summary>
+    private const int WriterCacheKilobytes = 8000;
+
+    /// <summary>There are as many readers as requests at a time, and the system keeps the file's pages for all of them.</summary>
+    private const int ReaderCacheKilobytes = 2000;
+
     private const int OnlyLane = 0;
 
     private static readonly object ProviderLock = new();
@@ -94,7 +100,7 @@ public sealed class SqliteDatabase : Database
     {
         cancellationToken.ThrowIfCancellationRequested();
         if (!idleReaders.TryTake(out var session))
-            session = new Session(this, ConnectForUse());
+            session = new Session(this, ConnectForUse(ReaderCacheKilobytes));
         session.Run("BEGIN");
         return ValueTask.FromResult<DatabaseSession>(session);
     }
@@ -130,7 +136,7 @@ public sealed class SqliteDatabase : Database
     /// <summary>Writes a group in one transaction, each member within a savepoint, so that one that fails takes no other along.</summary>
     private async Task<IReadOnlyList<Task>> WriteGroupAsync(IReadOnlyList<Func<Session, Task>> group)
     {
-        writer ??= new Session(null, ConnectForUse());
+        writer ??= new Session(null, ConnectForUse(WriterCacheKilobytes));
         try
         {
             await writer.BeginWriteAsync(closing.Token).ConfigureAwait(false);
@@ -161,7 +167,7 @@ public sealed class SqliteDatabase : Database
             await session.CloseAsync().ConfigureAwait(false);
     }
 
-    private SqliteConnection ConnectForUse()
+    private SqliteConnection ConnectForUse(int cacheKilobytes)
     {
         var connection = Connect();
         try
@@ -173,8 +179,7 @@ public sealed class SqliteDatabase : Database
                 PRAGMA synchronous = FULL;
                 PRAGMA wal_autocheckpoint = 8000;
                 PRAGMA foreign_keys = ON;
-                PRAGMA cache_size = -8000;
-                """;
+                """ + $"PRAGMA cache_size = -{cacheKilobytes}";
             settings.ExecuteNonQuery();
             defineFunctions?.Invoke(connection);
             return connection;
