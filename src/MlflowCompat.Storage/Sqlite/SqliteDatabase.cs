@@ -25,7 +25,7 @@ public sealed class SqliteDatabase : Database
     private const int WriterCacheKilobytes = 8000;
 
     /// <summary>There are as many readers as requests at a time, and the system keeps the file's pages for all of them.</summary>
-    private const int ReaderCacheKilobytes = 2000;
+    private const int ReaderCacheKilobytes = 500;
 
     private const int OnlyLane = 0;
 
