@@ -18,6 +18,9 @@ public abstract class Database : IAsyncDisposable
 {
     private protected Database(DatabaseKind kind) => Kind = kind;
 
+    /// <summary>What <see cref="MaxWaitingBytes"/> is unless it is set.</summary>
+    public const long DefaultMaxWaitingBytes = 32 * 1024 * 1024;
+
     /// <summary>What a write counts for that does not say how large it is.</summary>
     private protected const long OrdinaryWriteBytes = 1000;
 
@@ -28,7 +31,7 @@ public abstract class Database : IAsyncDisposable
     public abstract string Description { get; }
 
     /// <summary>About how much memory writes may take that wait for their turn, in bytes; those beyond are refused.</summary>
-    public long MaxWaitingBytes { get; set; } = 32 * 1024 * 1024;
+    public long MaxWaitingBytes { get; set; } = DefaultMaxWaitingBytes;
 
     /// <summary>How many writes wait for their turn or are under way; always 0 where each has a transaction of its own.</summary>
     public virtual int WaitingWrites => 0;

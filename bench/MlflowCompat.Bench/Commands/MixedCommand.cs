@@ -1,7 +1,6 @@
 using System.CommandLine;
 using System.Globalization;
 using System.Text.Json;
-using System.Text.Json.Serialization;
 using MlflowCompat.Bench.Http;
 using MlflowCompat.Bench.Measuring;
 using MlflowCompat.Bench.Workloads;
@@ -83,7 +82,7 @@ internal sealed class MixedCommand : Command
         {
             var document = new MixedDocument(
                 Machine.Now(), result.GetValue(trainers), result.GetValue(readers), result.GetValue(seconds), measured);
-            await File.WriteAllTextAsync(file, JsonSerializer.Serialize(document, MixedJson.Default.MixedDocument) + "\n").ConfigureAwait(false);
+            await File.WriteAllTextAsync(file, JsonSerializer.Serialize(document, ReportJson.Default.MixedDocument) + "\n").ConfigureAwait(false);
         }
 
         return measured.TrueForAll(server => server.Rounds.TrueForAll(round => round.All(kind => kind.Errors == 0))) ? 0 : 1;
@@ -140,11 +139,3 @@ internal sealed record MixedServer(string Url, List<IReadOnlyList<KindResult>> R
     /// <summary>Requests of all kinds per second.</summary>
     public double AllPerSecond() => WorkloadMeasurement.Median(Rounds.Select(round => round.Sum(kind => kind.PerSecond)));
 }
-
-[JsonSourceGenerationOptions(
-    WriteIndented = true,
-    PropertyNamingPolicy = JsonKnownNamingPolicy.SnakeCaseLower,
-    DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull,
-    NumberHandling = JsonNumberHandling.AllowNamedFloatingPointLiterals)]
-[JsonSerializable(typeof(MixedDocument))]
-internal sealed partial class MixedJson : JsonSerializerContext;

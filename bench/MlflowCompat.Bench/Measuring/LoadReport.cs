@@ -1,3 +1,4 @@
+using MlflowCompat.Bench.Commands;
 using System.Globalization;
 using System.Text.Json;
 using System.Text.Json.Serialization;
@@ -183,4 +184,5 @@ internal sealed record SkippedDocument(string Name, string Reason);
     DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull,
     NumberHandling = JsonNumberHandling.AllowNamedFloatingPointLiterals)]
 [JsonSerializable(typeof(LoadDocument))]
+[JsonSerializable(typeof(MixedDocument))]
 internal sealed partial class ReportJson : JsonSerializerContext;

@@ -1,3 +1,5 @@
+using MlflowCompat.Storage;
+
 namespace MlflowCompat.Server.Configuration;
 
 /// <summary>What the server was told to do; the command line and the environment of <c>mlflow server</c> fill it.</summary>
@@ -49,5 +51,5 @@ public sealed record ServerOptions
     public bool TruncateLongValues { get; init; } = true;
 
     /// <summary>About how much memory requests may take that wait to be written, in bytes; those beyond are told to come back.</summary>
-    public long MaxWaitingBytes { get; init; } = 32 * 1024 * 1024;
+    public long MaxWaitingBytes { get; init; } = Database.DefaultMaxWaitingBytes;
 }

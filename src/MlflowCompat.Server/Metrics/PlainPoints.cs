@@ -1,4 +1,3 @@
-using MlflowCompat.Server.Http;
 using MlflowCompat.Server.Runs;
 using MlflowCompat.Storage;
 
@@ -48,22 +47,6 @@ internal static class PlainPoints
                 .Add(Array.ConvertAll(points, row => MetricContexts.TypeByName(row.Point.Key))),
             HeldRun.Read,
             cancellationToken).ConfigureAwait(false)).ToDictionary(run => run.Id);
-        return [.. logs.Select(log => Outcome(log, held))];
-    }
-
-    /// <summary>A run that did not come back is held by somebody, or there is none: whoever waits for it finds out.</summary>
-    private static Exception? Outcome(PendingLog log, Dictionary<Guid, HeldRun> held)
-    {
-        if (!held.TryGetValue(log.RunId, out var run))
-            return new RunHeldException();
-        try
-        {
-            run.RequireActive();
-            return null;
-        }
-        catch (MlflowException refusal)
-        {
-            return refusal;
-        }
+        return [.. logs.Select(log => held.TryGetValue(log.RunId, out var run) ? run.Refusal : (Exception)new RunHeldException())];
     }
 }

@@ -61,10 +61,6 @@ internal sealed class RunLogGroup
         var runs = (waitForRun
             ? [await HeldRun.LockAsync(database, session, ids[0], cancellationToken).ConfigureAwait(false)]
             : await HeldRun.LockFreeAsync(database, session, ids, cancellationToken).ConfigureAwait(false)).ToDictionary(run => run.Id);
-        var heldByOthers = runs.Count == ids.Count
-            ? []
-            : await HeldRun.ExistingAsync(database, session, [.. ids.Where(id => !runs.ContainsKey(id))], cancellationToken).ConfigureAwait(false);
-
         var writable = logs.Where(log => runs.TryGetValue(log.RunId, out var run) && run.IsActive).ToList();
         var group = new RunLogGroup(
             database,
@@ -73,14 +69,17 @@ internal sealed class RunLogGroup
         var outcomes = new Exception?[logs.Count];
         for (var i = 0; i < outcomes.Length; i++)
         {
-            var id = logs[i].RunId;
+            if (!runs.TryGetValue(logs[i].RunId, out var run))
+            {
+                outcomes[i] = new RunHeldException();
+                continue;
+            }
+
             try
             {
-                if (heldByOthers.Contains(id))
-                    throw new RunHeldException();
-                group.Accept((runs.GetValueOrDefault(id) ?? throw RunId.NotFound(RunId.Format(id))).RequireActive(), logs[i].Log);
+                group.Accept(run.RequireActive(), logs[i].Log);
             }
-            catch (Exception refusal) when (refusal is MlflowException or RunHeldException)
+            catch (MlflowException refusal)
             {
                 outcomes[i] = refusal;
             }

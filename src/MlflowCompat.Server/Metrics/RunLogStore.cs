@@ -164,5 +164,7 @@ public sealed class RunLogStore : IAsyncDisposable
 /// <param name="Log">What it logs.</param>
 internal sealed record PendingLog(Guid RunId, RunLog Log);
 
-/// <summary>Somebody else holds the run, and the transaction was not to wait for it.</summary>
+/// <summary>
+/// The transaction was not to wait for the run and did not get it: somebody else holds it, or there is none, as whoever waits for it finds out.
+/// </summary>
 internal sealed class RunHeldException : Exception;

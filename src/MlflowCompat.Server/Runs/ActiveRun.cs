@@ -49,18 +49,6 @@ public sealed record HeldRun(long Key, Guid Id, long ExperimentId, string Stage)
             Read,
             cancellationToken);
 
-    /// <summary>Which runs there are among some, held or not.</summary>
-    public static async Task<HashSet<Guid>> ExistingAsync(
-        Database database, DatabaseSession session, IReadOnlyList<Guid> ids, CancellationToken cancellationToken) =>
-        [
-            .. await session.ListAsync(
-                database.Statement(
-                    "SELECT run_uuid FROM runs WHERE run_uuid = ANY($1)",
-                    "SELECT run_uuid FROM runs WHERE run_uuid IN (SELECT value FROM json_each($1))").Add(ids),
-                reader => reader.GetGuid(0),
-                cancellationToken).ConfigureAwait(false),
-        ];
-
     /// <summary>
     /// Holds the runs of an experiment that are in a stage, in the order of their keys: two that do this do not wait for each other in a
     /// circle. On SQLite a transaction has everything to itself anyway.
@@ -76,12 +64,14 @@ public sealed record HeldRun(long Key, Guid Id, long ExperimentId, string Stage)
                     """).Add(experimentId).Add(stage),
                 cancellationToken);
 
+    /// <summary>Why it may not be written to, INVALID_PARAMETER_VALUE because it is deleted; null when it may.</summary>
+    public MlflowException? Refusal => IsActive
+        ? null
+        : MlflowException.InvalidParameter($"The run {RunId.Format(Id)} must be in the 'active' state; its lifecycle_stage is '{Stage}'.");
+
     /// <summary>The run, if it may be written to.</summary>
     /// <exception cref="MlflowException">INVALID_PARAMETER_VALUE: it is deleted.</exception>
-    public ActiveRun RequireActive() => IsActive
-        ? new ActiveRun(Key, Id, ExperimentId)
-        : throw MlflowException.InvalidParameter(
-            $"The run {RunId.Format(Id)} must be in the 'active' state; its lifecycle_stage is '{Stage}'.");
+    public ActiveRun RequireActive() => Refusal is { } refusal ? throw refusal : new ActiveRun(Key, Id, ExperimentId);
 
     /// <summary>Reads <c>run_id, run_uuid, experiment_id, lifecycle_stage</c>.</summary>
     internal static HeldRun Read(DbDataReader reader) =>
