@@ -1,3 +1,5 @@
+using MlflowCompat.Artifacts;
+
 namespace MlflowCompat.Server;
 
 /// <summary>Every message that the server logs.</summary>
@@ -27,4 +29,14 @@ internal static partial class LogMessages
 
     [LoggerMessage(8, LogLevel.Warning, "{Method} {Path} refused: origin {Origin} is not among the allowed origins")]
     public static partial void OriginRefused(this ILogger logger, string method, string path, string origin);
+
+    [LoggerMessage(9, LogLevel.Error, "{Method} {Path}: artifact store: {Fault}: {Reason} ({Detail})")]
+    public static partial void ArtifactStoreFailed(
+        this ILogger logger, string method, string path, ArtifactFault fault, string reason, string? detail);
+
+    [LoggerMessage(10, LogLevel.Warning, "artifacts: {Task} put off: {Reason}")]
+    public static partial void ArtifactUpkeepFailed(this ILogger logger, string task, string reason);
+
+    [LoggerMessage(11, LogLevel.Information, "artifacts: {Count} uploads that a server did not finish were finished or forgotten")]
+    public static partial void UploadsRecovered(this ILogger logger, int count);
 }

@@ -21,12 +21,13 @@ public sealed class RowsInsert
         Sqlite = $"INSERT INTO {table} ({columns}) VALUES ({placeholders}) {onConflict}";
     }
 
-    /// <summary>A statement of PostgreSQL that opens the arrays itself.</summary>
-    /// <param name="postgreSql">The text, with an array per column: <c>$1</c>, <c>$2</c> …</param>
-    public RowsInsert(string postgreSql)
+    /// <summary>A statement, also another one than an INSERT, that PostgreSQL opens the arrays of itself.</summary>
+    /// <param name="postgreSql">The text for PostgreSQL, with an array per column: <c>$1</c>, <c>$2</c> …</param>
+    /// <param name="sqlite">The text for SQLite, run once per row: <c>?1</c>, <c>?2</c> …; none if it is never asked for.</param>
+    public RowsInsert(string postgreSql, string sqlite = "")
     {
         PostgreSql = postgreSql;
-        Sqlite = "";
+        Sqlite = sqlite;
     }
 
     internal string PostgreSql { get; }
@@ -75,12 +76,17 @@ public sealed class RowsStatement
     public RowsStatement Add(string?[] values) => Add(new Column<string?>(values, static (statement, index, value) =>
         value is null ? raw.sqlite3_bind_null(statement, index) : raw.sqlite3_bind_text(statement, index, value)));
 
+    /// <summary>Adds a column of times in milliseconds since 1970 that has no overflow column.</summary>
+    public RowsStatement AddTimes(long[] milliseconds) =>
+        kind == DatabaseKind.Sqlite
+            ? Add(milliseconds)
+            : Add(new Column<DateTime>(Array.ConvertAll(milliseconds, StoredTime.ToTimestamp), null, NpgsqlDbType.Array | NpgsqlDbType.Timestamp));
+
     /// <summary>Adds two columns: times in milliseconds since 1970, and what goes to their overflow column (mapping C-2).</summary>
     public RowsStatement AddTimesAndOverflows(long[] milliseconds) =>
         kind == DatabaseKind.Sqlite
             ? Add(milliseconds).Add(new long?[milliseconds.Length])
-            : Add(new Column<DateTime>(Array.ConvertAll(milliseconds, StoredTime.ToTimestamp), null, NpgsqlDbType.Array | NpgsqlDbType.Timestamp))
-                .Add(Array.ConvertAll(milliseconds, StoredTime.ToOverflow));
+            : AddTimes(milliseconds).Add(Array.ConvertAll(milliseconds, StoredTime.ToOverflow));
 
     /// <summary>The columns as arrays, for PostgreSQL.</summary>
     internal IEnumerable<NpgsqlParameter> ToArrays() => columns.Select(column => column.ToArray());

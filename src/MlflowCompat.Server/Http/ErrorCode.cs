@@ -9,7 +9,13 @@ public enum ErrorCode
     /// <summary>500: the resource is in a state that does not allow the operation (renaming a deleted experiment).</summary>
     InvalidState,
 
-    /// <summary>503: the database is away or busy; clients retry.</summary>
+    /// <summary>501: what keeps the artifacts cannot do this; clients then do it another way.</summary>
+    NotImplemented,
+
+    /// <summary>507: no room is left for artifacts. MLflow has no code for it; the status is one that clients do not retry.</summary>
+    StorageFull,
+
+    /// <summary>503: the database or the artifact store is away or busy; clients retry.</summary>
     TemporarilyUnavailable,
 
     /// <summary>429: more is waiting to be written than is kept in memory; clients retry.</summary>
@@ -37,7 +43,8 @@ public static class ErrorCodes
     /// <summary>The value of <c>error_code</c>.</summary>
     public static string WireName(this ErrorCode code) => code switch
     {
-        ErrorCode.InternalError => "INTERNAL_ERROR",
+        ErrorCode.InternalError or ErrorCode.StorageFull => "INTERNAL_ERROR",
+        ErrorCode.NotImplemented => "NOT_IMPLEMENTED",
         ErrorCode.InvalidState => "INVALID_STATE",
         ErrorCode.TemporarilyUnavailable => "TEMPORARILY_UNAVAILABLE",
         ErrorCode.RequestLimitExceeded => "REQUEST_LIMIT_EXCEEDED",
@@ -53,6 +60,8 @@ public static class ErrorCodes
     public static int HttpStatus(this ErrorCode code) => code switch
     {
         ErrorCode.InternalError or ErrorCode.InvalidState => StatusCodes.Status500InternalServerError,
+        ErrorCode.NotImplemented => StatusCodes.Status501NotImplemented,
+        ErrorCode.StorageFull => StatusCodes.Status507InsufficientStorage,
         ErrorCode.TemporarilyUnavailable => StatusCodes.Status503ServiceUnavailable,
         ErrorCode.RequestLimitExceeded => StatusCodes.Status429TooManyRequests,
         ErrorCode.Cancelled => StatusCodes.Status499ClientClosedRequest,

@@ -1,11 +1,12 @@
+using MlflowCompat.Artifacts;
 using MlflowCompat.Search;
 using MlflowCompat.Storage;
 
 namespace MlflowCompat.Server.Http;
 
 /// <summary>
-/// The one place where a failure becomes an answer. Messages of <see cref="MlflowException"/> and of the search languages are meant for
-/// clients; whatever else goes wrong is logged, and the client is told no details of this machine.
+/// The one place where a failure becomes an answer. Messages of <see cref="MlflowException"/>, of the search languages and of artifact
+/// stores are meant for clients; whatever else goes wrong is logged, and the client is told no details of this machine.
 /// </summary>
 public static class ErrorResponses
 {
@@ -49,6 +50,16 @@ public static class ErrorResponses
 
         var method = context.Request.Method;
         var path = context.Request.Path.Value ?? "";
+        if (exception is ArtifactStoreException store)
+        {
+            var code = Code(store.Fault);
+            if (code is ErrorCode.TemporarilyUnavailable)
+                context.Response.Headers.RetryAfter = RetryAfterSeconds;
+            if (code.HttpStatus() >= StatusCodes.Status500InternalServerError && code != ErrorCode.NotImplemented)
+                logger.ArtifactStoreFailed(method, path, store.Fault, store.Message, store.InnerException?.Message);
+            return context.Response.WriteErrorAsync(code, store.Message);
+        }
+
         switch (DatabaseFaults.Classify(exception))
         {
             case DatabaseFault.Unavailable or DatabaseFault.Contention:
@@ -63,4 +74,13 @@ public static class ErrorResponses
                     ErrorCode.InternalError, $"Internal error while handling {method} {path}; the server's log has the details.");
         }
     }
+    private static ErrorCode Code(ArtifactFault fault) => fault switch
+    {
+        ArtifactFault.InvalidPath or ArtifactFault.NotAFile => ErrorCode.InvalidParameterValue,
+        ArtifactFault.NotFound => ErrorCode.ResourceDoesNotExist,
+        ArtifactFault.NotSupported => ErrorCode.NotImplemented,
+        ArtifactFault.Full => ErrorCode.StorageFull,
+        ArtifactFault.Unavailable => ErrorCode.TemporarilyUnavailable,
+        _ => ErrorCode.InternalError,
+    };
 }

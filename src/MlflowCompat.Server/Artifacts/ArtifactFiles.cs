@@ -1,0 +1,124 @@
+using MlflowCompat.Artifacts;
+using MlflowCompat.Server.Configuration;
+
+namespace MlflowCompat.Server.Artifacts;
+
+/// <summary>
+/// What requests do with files, and the rows that go with it. A row is written before its file is shown, and removed before its file is:
+/// whatever happens in between is put right by <see cref="ArtifactUpkeep"/> or when the folder is listed.
+/// </summary>
+/// <param name="records">The rows.</param>
+/// <param name="upkeep">What is done later.</param>
+/// <param name="roots">The stores.</param>
+public sealed class ArtifactFiles(ArtifactRecords records, ArtifactUpkeep upkeep, ArtifactRoots roots)
+{
+    /// <summary>Uploads to the same place take turns between row and file, so that both are of the same one. A hash chooses the turn.</summary>
+    private readonly SemaphoreSlim[] turns = [.. Enumerable.Range(0, 1024).Select(_ => new SemaphoreSlim(1))];
+
+    /// <summary>Which stores there are.</summary>
+    public ArtifactRoots Roots { get; } = roots;
+
+    /// <summary>Where a run keeps its artifacts, as it was told when it was made.</summary>
+    /// <exception cref="Http.MlflowException">RESOURCE_DOES_NOT_EXIST.</exception>
+    public Task<string> RunRootAsync(Guid runId, CancellationToken cancellationToken) => records.RunRootAsync(runId, cancellationToken);
+
+    /// <summary>Takes a file in, replacing the one that is there.</summary>
+    /// <param name="file">Where it goes.</param>
+    /// <param name="content">Read to its end.</param>
+    /// <param name="length">Bytes to come, if known.</param>
+    /// <param name="cancellationToken">Gives up, and leaves nothing, until the content is complete.</param>
+    /// <exception cref="ArtifactStoreException">See <see cref="ArtifactStore.StageAsync"/>; nothing has changed.</exception>
+    public async Task UploadAsync(ArtifactLocation file, Stream content, long? length, CancellationToken cancellationToken)
+    {
+        RequireFile(file.Path);
+        var staged = await file.Store.StageAsync(file.Path, content, length, cancellationToken).ConfigureAwait(false);
+        await using (staged.ConfigureAwait(false))
+        {
+            var row = new ArtifactRow(file, staged.Size, staged.Sha256, staged.UploadId, ArtifactUpkeep.Now());
+            using (await TakeTurnAsync(row.StoragePath, cancellationToken).ConfigureAwait(false))
+            {
+                upkeep.Begin(staged.UploadId);
+                try
+                {
+                    await records.WriteAsync(row, cancellationToken).ConfigureAwait(false);
+                    await staged.PublishAsync().ConfigureAwait(false);
+                    upkeep.Published(staged.UploadId);
+                }
+                catch
+                {
+                    // It may be that the row is written all the same.
+                    upkeep.Abandon(staged.UploadId);
+                    throw;
+                }
+            }
+        }
+    }
+
+    /// <summary>Puts a file together whose parts a client has sent.</summary>
+    /// <exception cref="ArtifactStoreException">See <see cref="MultipartUploads.CompleteAsync"/>.</exception>
+    public async Task CompleteAsync(
+        ArtifactLocation file, MultipartUploads multipart, string uploadId, IReadOnlyList<UploadedPart> parts, CancellationToken cancellationToken)
+    {
+        using (await TakeTurnAsync(file.StoragePath, cancellationToken).ConfigureAwait(false))
+        {
+            var entry = await multipart.CompleteAsync(file.Path, uploadId, parts, cancellationToken).ConfigureAwait(false);
+            // Nobody here has seen the content, so its hash is not known.
+            await records.WriteAsync(new ArtifactRow(file, entry.Size, null, null, ArtifactUpkeep.Now()), CancellationToken.None).ConfigureAwait(false);
+        }
+    }
+
+    /// <summary>What is directly in a folder. Files that have no row get one, a little later.</summary>
+    public async Task<IReadOnlyList<ArtifactEntry>> ListAsync(ArtifactLocation folder, CancellationToken cancellationToken)
+    {
+        var mark = upkeep.BeginListing();
+        var entries = await folder.Store.ListAsync(folder.Path, cancellationToken).ConfigureAwait(false);
+        upkeep.Listed(mark, folder.Store, entries);
+        return entries;
+    }
+
+    /// <summary>Removes a file, or a folder with all that it holds; does nothing if there is none.</summary>
+    public async Task DeleteAsync(ArtifactLocation place, CancellationToken cancellationToken)
+    {
+        RequireFile(place.Path);
+        using (await TakeTurnAsync(place.StoragePath, cancellationToken).ConfigureAwait(false))
+        {
+            upkeep.Deleting();
+            try
+            {
+                await records.DeleteAsync(place, cancellationToken).ConfigureAwait(false);
+                await place.Store.DeleteAsync(place.Path, cancellationToken).ConfigureAwait(false);
+            }
+            finally
+            {
+                upkeep.Deleting();
+            }
+        }
+    }
+
+    /// <summary>Answers a request with a file, and counts it.</summary>
+    /// <exception cref="Http.MlflowException">RESOURCE_DOES_NOT_EXIST: no such file; a folder is none.</exception>
+    public async Task SendAsync(HttpContext context, ArtifactLocation file)
+    {
+        RequireFile(file.Path);
+        if (await FileResponse.WriteAsync(context, file).ConfigureAwait(false))
+            upkeep.Accessed(file.StoragePath);
+    }
+
+    private static void RequireFile(ArtifactPath path)
+    {
+        if (path.IsRoot)
+            throw new ArtifactStoreException(ArtifactFault.InvalidPath, "Invalid path");
+    }
+
+    private async Task<Turn> TakeTurnAsync(string storagePath, CancellationToken cancellationToken)
+    {
+        var turn = turns[(uint)storagePath.GetHashCode(StringComparison.Ordinal) % turns.Length];
+        await turn.WaitAsync(cancellationToken).ConfigureAwait(false);
+        return new Turn(turn);
+    }
+
+    private readonly struct Turn(SemaphoreSlim turn) : IDisposable
+    {
+        public void Dispose() => turn.Release();
+    }
+}
