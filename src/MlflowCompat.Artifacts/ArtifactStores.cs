@@ -1,3 +1,6 @@
+using System.Collections.Concurrent;
+using MlflowCompat.Artifacts.Local;
+
 namespace MlflowCompat.Artifacts;
 
 /// <summary>What stores need to know besides their root.</summary>
@@ -9,15 +12,21 @@ public sealed record ArtifactStoreOptions
 /// <param name="options">What the kinds of stores need to know.</param>
 public sealed class ArtifactStores(ArtifactStoreOptions options) : IDisposable
 {
+    private readonly ConcurrentDictionary<string, ArtifactStore> stores = new(StringComparer.Ordinal);
+
     /// <summary>What the kinds of stores need to know.</summary>
     public ArtifactStoreOptions Options { get; } = options;
 
     /// <summary>The store with this root; the same one each time, as it may hold connections.</summary>
     /// <exception cref="ArtifactStoreException"><see cref="ArtifactFault.NotSupported"/>: no kind knows this scheme.</exception>
-    public ArtifactStore Open(string root) => throw new NotImplementedException(root);
+    public ArtifactStore Open(string root) => stores.GetOrAdd(root, Make);
 
     /// <inheritdoc/>
     public void Dispose()
     {
     }
+
+    private static ArtifactStore Make(string root) => LocalArtifactStore.FolderOf(root) is { } folder
+        ? new LocalArtifactStore(folder)
+        : throw new ArtifactStoreException(ArtifactFault.NotSupported, "Artifacts cannot be kept at a URI of this kind");
 }
