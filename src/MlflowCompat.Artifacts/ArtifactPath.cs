@@ -1,3 +1,4 @@
+using System.Buffers;
 using System.Text;
 
 namespace MlflowCompat.Artifacts;
@@ -19,6 +20,9 @@ public sealed record ArtifactPath
 
     private const int MaxDecodings = 10;
 
+    private static readonly SearchValues<char> ControlCharacters =
+        SearchValues.Create([.. Enumerable.Range(0, 32).Append(127).Select(code => (char)code)]);
+
     private static readonly UTF8Encoding StrictUtf8 = new(encoderShouldEmitUTF8Identifier: false, throwOnInvalidBytes: true);
 
     private ArtifactPath(string value) => Value = value;
@@ -36,8 +40,8 @@ public sealed record ArtifactPath
     public ArtifactPath Parent => Value.LastIndexOf('/') is var slash and > 0 ? new(Value[..slash]) : Root;
 
     /// <summary>
-    /// Reads a path as a client sent it, percent-encoded any number of times up to 10; it does not matter whether a web framework has
-    /// decoded it once already. Several slashes are one; an empty text is the root.
+    /// Reads a path as a client sent it, after it was decoded once, as an address is; it may be percent-encoded up to 10 times more. Several
+    /// slashes are one; an empty text is the root.
     /// </summary>
     /// <exception cref="ArtifactStoreException">
     /// <see cref="ArtifactFault.InvalidPath"/>: absolute (also for Windows), a URI, with a segment <c>.</c> or <c>..</c>, with <c>\</c>,
@@ -84,13 +88,18 @@ public sealed record ArtifactPath
         return name[^1] == ':' || name.StartsWith("file:", StringComparison.OrdinalIgnoreCase) ? null : new(name);
     }
 
-    /// <summary>Decodes until nothing changes any more, as the reference does; null if that takes too long.</summary>
+    /// <summary>
+    /// Decodes until nothing changes any more, as the reference does; null if that takes too long. Control characters stay encoded: clients
+    /// send names like <c>loss%step%1%timestamp%1700000000000</c>, in which a percent sign is just one.
+    /// </summary>
     private static string? Decode(string text)
     {
         for (var round = 0; round < MaxDecodings; round++)
         {
             // Leaves alone what is no UTF-8, so an overlong "." or "/" never becomes one.
             var decoded = Uri.UnescapeDataString(text);
+            if (decoded.Length < text.Length && decoded.AsSpan().ContainsAny(ControlCharacters) && !text.AsSpan().ContainsAny(ControlCharacters))
+                decoded = string.Concat(decoded.Select(character => ControlCharacters.Contains(character) ? $"%{(int)character:X2}" : character.ToString()));
             if (decoded == text)
                 return text;
             text = decoded;

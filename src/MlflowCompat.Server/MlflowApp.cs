@@ -1,4 +1,6 @@
 using System.Reflection;
+using MlflowCompat.Artifacts;
+using MlflowCompat.Server.Artifacts;
 using MlflowCompat.Server.Configuration;
 using MlflowCompat.Server.Datasets;
 using MlflowCompat.Server.Experiments;
@@ -39,7 +41,8 @@ public static class MlflowApp
         builder.WebHost.UseKestrelCore();
         builder.WebHost.Listen(options);
         builder.Services.AddSingleton(options);
-        builder.Services.AddSingleton(new ArtifactRoots(options));
+        builder.Services.AddSingleton(_ => new ArtifactStores(new ArtifactStoreOptions()));
+        builder.Services.AddSingleton<ArtifactRoots>();
         database.MaxWaitingBytes = options.MaxWaitingBytes;
         builder.Services.AddSingleton(database);
         builder.Services.AddScoped<ExperimentStore>();
@@ -47,9 +50,14 @@ public static class MlflowApp
         builder.Services.AddSingleton<RunLogStore>();
         builder.Services.AddScoped<MetricHistory>();
         builder.Services.AddScoped<DatasetStore>();
+        builder.Services.AddSingleton<ArtifactRecords>();
+        builder.Services.AddSingleton<ArtifactFiles>();
+        builder.Services.AddSingleton<ArtifactUpkeep>();
+        builder.Services.AddHostedService(services => services.GetRequiredService<ArtifactUpkeep>());
 
         var app = builder.Build();
         app.UsePathBase(options.StaticPrefix);
+        ArtifactTarget.UseRawPaths(app);
         app.UseNetworkProtection(options);
         app.UseUnknownRoutes();
         app.UseMlflowErrors();
@@ -61,6 +69,8 @@ public static class MlflowApp
         app.MapRuns();
         app.MapMetrics();
         app.MapDatasets();
+        app.MapArtifactProxy();
+        app.MapRunArtifacts();
         return app;
     }
 }

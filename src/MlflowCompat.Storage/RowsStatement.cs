@@ -21,18 +21,18 @@ public sealed class RowsInsert
         Sqlite = $"INSERT INTO {table} ({columns}) VALUES ({placeholders}) {onConflict}";
     }
 
-    /// <summary>A statement, also another one than an INSERT, that PostgreSQL opens the arrays of itself.</summary>
+    /// <summary>A statement, also another one than an INSERT, that opens the arrays of PostgreSQL itself.</summary>
     /// <param name="postgreSql">The text for PostgreSQL, with an array per column: <c>$1</c>, <c>$2</c> …</param>
-    /// <param name="sqlite">The text for SQLite, run once per row: <c>?1</c>, <c>?2</c> …; none if it is never asked for.</param>
-    public RowsInsert(string postgreSql, string sqlite = "")
+    public RowsInsert(string postgreSql)
     {
         PostgreSql = postgreSql;
-        Sqlite = sqlite;
+        Sqlite = "";
     }
 
-    internal string PostgreSql { get; }
+    /// <summary>The text for SQLite, run once per row: <c>?1</c>, <c>?2</c> …; empty where SQLite is never asked.</summary>
+    public string Sqlite { get; init; }
 
-    internal string Sqlite { get; }
+    internal string PostgreSql { get; }
 }
 
 /// <summary>

@@ -71,20 +71,24 @@ public sealed class ArtifactRecords : IAsyncDisposable
         WHERE artifacts.upload_id IS NULL AND artifacts.updated_at < excluded.updated_at
         """;
 
-    private static readonly RowsInsert Upload = new($"{PostgreSqlInsert} {ReplaceAll}", $"{SqliteInsert} {ReplaceAll}");
+    private static readonly RowsInsert Upload = new($"{PostgreSqlInsert} {ReplaceAll}") { Sqlite = $"{SqliteInsert} {ReplaceAll}" };
 
-    private static readonly RowsInsert Found = new(
-        $"{PostgreSqlInsert} {ReplaceOld} - interval '5 seconds'", $"{SqliteInsert} {ReplaceOld} - 5000");
+    private static readonly RowsInsert Found = new($"{PostgreSqlInsert} {ReplaceOld} - interval '5 seconds'")
+    {
+        Sqlite = $"{SqliteInsert} {ReplaceOld} - 5000",
+    };
 
     private static readonly RowsInsert Accessed = new(
         """
         UPDATE artifacts a SET access_count = COALESCE(access_count, 0) + u.count, last_accessed_at = GREATEST(last_accessed_at, u.time)
         FROM unnest($1, $2, $3) AS u(location, count, time) WHERE md5(a.storage_path) = md5(u.location)
-        """,
-        """
-        UPDATE artifacts SET access_count = COALESCE(access_count, 0) + ?2, last_accessed_at = MAX(COALESCE(last_accessed_at, 0), ?3)
-        WHERE storage_path = ?1
-        """);
+        """)
+    {
+        Sqlite = """
+            UPDATE artifacts SET access_count = COALESCE(access_count, 0) + ?2, last_accessed_at = MAX(COALESCE(last_accessed_at, 0), ?3)
+            WHERE storage_path = ?1
+            """,
+    };
 
     private readonly Database database;
     private readonly GroupCommit<ArtifactRow>? queue;

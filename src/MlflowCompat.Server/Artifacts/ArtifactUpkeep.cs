@@ -189,6 +189,9 @@ public sealed class ArtifactUpkeep(ArtifactRecords records, ArtifactRoots roots,
                 batch.Add(uploadId);
             try
             {
+                // Until an id is forgotten, what a loss of power undoes can be done again.
+                foreach (var store in roots.Stores)
+                    await store.FlushAsync(cancellationToken).ConfigureAwait(false);
                 await records.ClearUploadsAsync(batch, cancellationToken).ConfigureAwait(false);
             }
             catch

@@ -5,7 +5,7 @@ using System.CommandLine.Invocation;
 namespace MlflowCompat.Server.Commands;
 
 /// <summary>
-/// The command line: <c>server</c>, which also runs when no command is named, <c>db</c> and <c>health</c>. Exit codes: 0 done,
+/// The command line: <c>server</c>, which also runs when no command is named, <c>db</c>, <c>artifacts</c> and <c>health</c>. Exit codes: 0 done,
 /// 1 it could not be done, 2 the command line or the environment is wrong.
 /// </summary>
 public static class CommandLine
@@ -62,6 +62,7 @@ public static class CommandLine
         root.Action = server.Action;
         root.Add(server);
         root.Add(new DatabaseCommand(environment));
+        root.Add(new ArtifactsCommand(environment));
         root.Add(new HealthCommand(environment));
         // An argument that starts with @ is one, not the name of a file with arguments.
         return root.Parse(args, new ParserConfiguration { ResponseFileTokenReplacer = null });

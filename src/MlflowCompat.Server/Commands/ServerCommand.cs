@@ -15,11 +15,11 @@ internal sealed class ServerCommand : Command
 
     private readonly Setting backendStoreUri = DatabaseCommand.BackendStoreUriSetting();
 
-    private readonly Setting defaultArtifactRoot = new(
-        "--default-artifact-root", "MLFLOW_DEFAULT_ARTIFACT_ROOT", "uri", "Root of the artifacts of new experiments.");
+    private readonly Setting defaultArtifactRoot = DefaultArtifactRootSetting();
+    private readonly Setting artifactsDestination = ArtifactsDestinationSetting();
 
-    private readonly Setting artifactsDestination = new(
-        "--artifacts-destination", "MLFLOW_ARTIFACTS_DESTINATION", "uri", "Where the server keeps the artifacts that it serves. Default: ./mlartifacts.");
+    private readonly Setting multipartUploads = new(
+        "--multipart-uploads", "MLFLOW_COMPAT_MULTIPART_UPLOADS", "mode", "Whether clients may upload large files in parts: auto (on S3), on or off. Default: auto.");
 
     private readonly Setting registryStoreUri = new(
         "--registry-store-uri", "MLFLOW_REGISTRY_STORE_URI", "uri", "Models live beside the runs: leave it out, or repeat --backend-store-uri.");
@@ -72,7 +72,7 @@ internal sealed class ServerCommand : Command
         this.environment = environment;
         Setting[] settings =
         [
-            backendStoreUri, registryStoreUri, defaultArtifactRoot, artifactsDestination, host, port,
+            backendStoreUri, registryStoreUri, defaultArtifactRoot, artifactsDestination, multipartUploads, host, port,
             staticPrefix, allowedHosts, corsAllowedOrigins, xFrameOptions, logFormat, .. ignored,
         ];
         foreach (var setting in settings)
@@ -86,6 +86,17 @@ internal sealed class ServerCommand : Command
 
         SetAction((result, cancellationToken) => RunAsync(ReadOptions(result), ReadIgnored(result), cancellationToken));
     }
+
+    /// <summary>Where new experiments keep their artifacts; <c>artifacts</c> takes it under the same name.</summary>
+    public static Setting DefaultArtifactRootSetting() =>
+        new("--default-artifact-root", "MLFLOW_DEFAULT_ARTIFACT_ROOT", "uri", "Root of the artifacts of new experiments.");
+
+    /// <summary>Where the artifacts that the server serves are; <c>artifacts</c> takes it under the same name.</summary>
+    public static Setting ArtifactsDestinationSetting() => new(
+        "--artifacts-destination",
+        "MLFLOW_ARTIFACTS_DESTINATION",
+        "uri",
+        "Where the server keeps the artifacts that it serves: a folder or s3://bucket/prefix. Default: ./mlartifacts.");
 
     /// <summary>What the command line and the environment ask for.</summary>
     /// <exception cref="UsageException">A value makes no sense.</exception>
@@ -105,6 +116,7 @@ internal sealed class ServerCommand : Command
             BackendStoreUri = backend,
             DefaultArtifactRoot = Read(defaultArtifactRoot)?.Text,
             ArtifactsDestination = Read(artifactsDestination)?.Text ?? defaults.ArtifactsDestination,
+            MultipartUploads = Read(multipartUploads) is { } mode ? Multipart(mode) : defaults.MultipartUploads,
             ServeArtifacts = serveArtifacts.Read(result, environment) ?? defaults.ServeArtifacts,
             ArtifactsOnly = artifactsOnly.Read(result, environment) ?? defaults.ArtifactsOnly,
             Host = Read(host)?.Text.Trim() ?? defaults.Host,
@@ -194,6 +206,14 @@ internal sealed class ServerCommand : Command
     {
         var value and ("SAMEORIGIN" or "DENY" or "NONE") => value,
         _ => throw frames.Wrong("it must be SAMEORIGIN, DENY or NONE"),
+    };
+
+    private static MultipartUploadMode Multipart(Given mode) => mode.Text.Trim().ToUpperInvariant() switch
+    {
+        "AUTO" => MultipartUploadMode.Auto,
+        "ON" => MultipartUploadMode.On,
+        "OFF" => MultipartUploadMode.Off,
+        _ => throw mode.Wrong("it must be auto, on or off"),
     };
 
     private static bool IsJson(Given format) => format.Text switch

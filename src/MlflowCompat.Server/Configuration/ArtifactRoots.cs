@@ -1,16 +1,23 @@
 using System.Globalization;
+using MlflowCompat.Artifacts;
+using MlflowCompat.Server.Artifacts;
 using MlflowCompat.Server.Http;
 
 namespace MlflowCompat.Server.Configuration;
 
 /// <summary>
-/// Where artifacts go: the server's default root, and the rules for locations that clients choose (contract: semantics §9, security §2).
+/// Where artifacts go: the server's default root, the rules for locations that clients choose, and the stores behind those that the server
+/// itself reads and writes (contract: semantics §9, security §2).
 /// </summary>
 /// <param name="options">The server's options.</param>
-public sealed class ArtifactRoots(ServerOptions options)
+/// <param name="stores">Opens stores.</param>
+public sealed class ArtifactRoots(ServerOptions options, ArtifactStores stores)
 {
     /// <summary>The location that clients reach through this server.</summary>
     private const string ProxiedRoot = "mlflow-artifacts:/";
+
+    private const string ProxiedScheme = "mlflow-artifacts:";
+    private const string ProxiedRoute = "/api/2.0/mlflow-artifacts/artifacts";
 
     /// <summary>Root of experiments that name none.</summary>
     public string DefaultRoot { get; } = options.DefaultArtifactRoot is { Length: > 0 } root ? AbsoluteIfLocal(root)
@@ -54,6 +61,80 @@ public sealed class ArtifactRoots(ServerOptions options)
         return location.StartsWith("file:", StringComparison.OrdinalIgnoreCase) ? "file://" + full : full;
     }
 
+    /// <summary>Whether clients reach a location through a server's artifact proxy.</summary>
+    public static bool IsProxied(string uri) => ProxiedPath(uri) is not null;
+
+    /// <summary>What takes uploads in parts below the artifacts destination; null if nothing does.</summary>
+    public MultipartUploads? Multipart => options.MultipartUploads == MultipartUploadMode.Off ? null : Destination.Multipart;
+
+    /// <summary>The stores that this server reads and writes; one that lies in another one is left out.</summary>
+    public IReadOnlyList<ArtifactStore> Stores
+    {
+        get
+        {
+            var all = OwnRoots().Select(stores.Open).Distinct().ToList();
+            var locations = all.ConvertAll(store => store.LocationOf(ArtifactPath.Root));
+            return [.. all.Where((_, i) => !locations.Where((other, j) => (j != i && Remainder(locations[i], other) is { Length: > 0 }) || (j < i && locations[i] == other)).Any())];
+        }
+    }
+
+    private ArtifactStore Destination => stores.Open(options.ArtifactsDestination);
+
+    /// <summary>A path below the artifacts destination.</summary>
+    public ArtifactLocation AtDestination(ArtifactPath path) => new(Destination, path);
+
+    /// <summary>
+    /// The store and path behind an artifact URI, as runs, logged models and model versions have it. It is checked at each access: the
+    /// database may hold older ones than the options, and nobody may make this server read and write folders or buckets of his choosing.
+    /// </summary>
+    /// <exception cref="MlflowException">INVALID_PARAMETER_VALUE: it is not one that this server serves.</exception>
+    /// <exception cref="ArtifactStoreException"><see cref="ArtifactFault.InvalidPath"/>.</exception>
+    public ArtifactLocation Resolve(string uri)
+    {
+        if (uri.Contains('#', StringComparison.Ordinal))
+            throw NotServed();
+        // As in ForRun, a query is no part of the path.
+        var query = uri.IndexOf('?', StringComparison.Ordinal);
+        var location = query < 0 ? uri : uri[..query];
+        if (ProxiedPath(location) is { } proxied)
+            return options.ServeArtifacts ? AtDestination(ArtifactPath.Parse(proxied)) : throw NotServed();
+        var local = LocalPath(location) is { } path ? Path.GetFullPath(path) : null;
+        foreach (var root in OwnRoots())
+        {
+            var below = local is null ? Remainder(location.TrimEnd('/'), root.TrimEnd('/'))
+                : LocalPath(root) is { } folder ? Remainder(local.TrimEnd('/'), Path.GetFullPath(folder).TrimEnd('/'))
+                : null;
+            if (below is not null)
+                return new ArtifactLocation(stores.Open(root), ArtifactPath.Parse(below));
+        }
+
+        throw NotServed();
+
+        static MlflowException NotServed() =>
+            MlflowException.InvalidParameter("The artifact location is not one that this server reads and writes: it is neither below its artifacts destination nor below its default root.");
+    }
+
+    /// <summary>The file that a storage path of the artifacts table names, or null if it is in none of the stores.</summary>
+    public ArtifactLocation? Find(string storagePath)
+    {
+        foreach (var store in Stores)
+        {
+            if (Remainder(storagePath, store.LocationOf(ArtifactPath.Root)) is { Length: > 0 } below)
+            {
+                try
+                {
+                    return new ArtifactLocation(store, ArtifactPath.Parse(below));
+                }
+                catch (ArtifactStoreException)
+                {
+                    return null;
+                }
+            }
+        }
+
+        return null;
+    }
+
     /// <summary>Puts a relative path behind a location; a query string stays at the end.</summary>
     private static string Append(string location, string path)
     {
@@ -62,8 +143,32 @@ public sealed class ArtifactRoots(ServerOptions options)
         return root.EndsWith('/') ? $"{root}{path}{rest}" : $"{root}/{path}{rest}";
     }
 
-    private IEnumerable<string> LocalRoots() =>
-        new[] { options.ArtifactsDestination, DefaultRoot }.Select(LocalPath).OfType<string>().Select(Path.GetFullPath);
+    /// <summary>The roots that are this server's own: no others are read or written.</summary>
+    private IEnumerable<string> OwnRoots() =>
+        IsProxied(DefaultRoot) ? [options.ArtifactsDestination] : [options.ArtifactsDestination, DefaultRoot];
+
+    private IEnumerable<string> LocalRoots() => OwnRoots().Select(LocalPath).OfType<string>().Select(Path.GetFullPath);
+
+    /// <summary>What follows a root in a path that is the root or below it; else null.</summary>
+    private static string? Remainder(string path, string root) =>
+        path == root ? "" : path.StartsWith(root + "/", StringComparison.Ordinal) ? path[(root.Length + 1)..] : null;
+
+    /// <summary>What of a location lies below the artifacts destination of the server that serves it; null if it is none of that kind.</summary>
+    private static string? ProxiedPath(string location)
+    {
+        if (location.StartsWith(ProxiedScheme, StringComparison.OrdinalIgnoreCase))
+        {
+            var path = location[ProxiedScheme.Length..];
+            if (path.StartsWith("//", StringComparison.Ordinal))
+                path = path.IndexOf('/', 2) is > 0 and var hostEnd ? path[hostEnd..] : "";
+            return path.Trim('/');
+        }
+
+        if (!location.StartsWith("http:", StringComparison.OrdinalIgnoreCase) && !location.StartsWith("https:", StringComparison.OrdinalIgnoreCase))
+            return null;
+        var route = location.IndexOf(ProxiedRoute, StringComparison.Ordinal);
+        return route >= 0 && location[(route + ProxiedRoute.Length)..] is var below && (below.Length == 0 || below[0] == '/') ? below.Trim('/') : null;
+    }
 
     private static bool IsWithin(string path, string root) =>
         path == root || path.StartsWith(root.EndsWith('/') ? root : root + "/", StringComparison.Ordinal);

@@ -17,6 +17,9 @@ public sealed record ServerOptions
     /// <summary>Whether clients send and fetch artifacts through this server (<c>--serve-artifacts</c>).</summary>
     public bool ServeArtifacts { get; init; } = true;
 
+    /// <summary>Whether large files are uploaded in parts (<c>--multipart-uploads</c>).</summary>
+    public MultipartUploadMode MultipartUploads { get; init; } = MultipartUploadMode.Auto;
+
     /// <summary>Whether this server serves artifacts and nothing else (<c>--artifacts-only</c>).</summary>
     public bool ArtifactsOnly { get; init; }
 
@@ -52,4 +55,17 @@ public sealed record ServerOptions
 
     /// <summary>About how much memory requests may take that wait to be written, in bytes; those beyond are told to come back.</summary>
     public long MaxWaitingBytes { get; init; } = Database.DefaultMaxWaitingBytes;
+}
+
+/// <summary>Whether clients may upload large files in parts.</summary>
+public enum MultipartUploadMode
+{
+    /// <summary>Where the store takes parts from the clients itself: S3.</summary>
+    Auto,
+
+    /// <summary>Also on the local disk, with parts that are sent to this server.</summary>
+    On,
+
+    /// <summary>Never: clients send files in one piece.</summary>
+    Off,
 }

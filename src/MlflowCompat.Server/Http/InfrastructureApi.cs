@@ -20,21 +20,26 @@ public static class InfrastructureApi
         endpoints.MapPost("/ajax-api/3.0/mlflow/ui-telemetry", PostTelemetry);
     }
 
-    /// <summary>
-    /// With <c>--artifacts-only</c>, endpoints that speak messages are out of service: those are the ones of the tracking API. Goes
-    /// behind the routing.
-    /// </summary>
+    /// <summary>Answers for endpoints that an option has put out of service (contract: endpoints §17). Goes behind the routing.</summary>
     public static void UseStartMode(this WebApplication app, ServerOptions options)
     {
-        if (!options.ArtifactsOnly)
+        if (options.ServeArtifacts && !options.ArtifactsOnly)
             return;
         app.Use((context, next) =>
         {
-            if (context.GetEndpoint() is not RouteEndpoint endpoint || endpoint.Metadata.GetMetadata<MlflowOperation>() is null)
+            if (context.GetEndpoint() is not RouteEndpoint endpoint)
+                return next(context);
+            var isTracking = endpoint.Metadata.GetMetadata<MlflowOperation>() is not null || endpoint.Metadata.GetMetadata<TrackingEndpoint>() is not null;
+            var isProxy = endpoint.Metadata.GetMetadata<ArtifactProxyEndpoint>() is not null;
+            var (option, remedy) =
+                isTracking && options.ArtifactsOnly ? ("--artifacts-only", "without that option")
+                : isProxy && !options.ServeArtifacts ? ("--no-serve-artifacts", "with --serve-artifacts")
+                : ("", "");
+            if (option.Length == 0)
                 return next(context);
             context.Response.StatusCode = StatusCodes.Status503ServiceUnavailable;
             return context.Response.WritePageAsync(
-                $"Endpoint {endpoint.RoutePattern.RawText} is not served because the server runs with --artifacts-only; start it without that option to use it.");
+                $"Endpoint {endpoint.RoutePattern.RawText} is not served because the server runs with {option}; start it {remedy} to use it.");
         });
     }
 
@@ -91,6 +96,12 @@ public sealed record TelemetrySettings(bool DisableUiTelemetry, IReadOnlyList<st
 /// <summary>Answer to records of the web interface.</summary>
 /// <param name="Status">What became of them.</param>
 public sealed record TelemetryReceipt(string Status);
+
+/// <summary>Marks endpoints of the tracking API that speak no messages: <c>--artifacts-only</c> puts them out of service, as all others.</summary>
+public sealed class TrackingEndpoint;
+
+/// <summary>Marks endpoints that <c>--no-serve-artifacts</c> puts out of service.</summary>
+public sealed class ArtifactProxyEndpoint;
 
 [JsonSerializable(typeof(ServerInfo))]
 [JsonSerializable(typeof(TelemetrySettings))]

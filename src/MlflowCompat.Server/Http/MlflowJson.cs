@@ -33,7 +33,8 @@ public static class MlflowJson
                     Experiments.ExperimentsJson.Default,
                     Runs.RunsJson.Default,
                     Metrics.MetricsJson.Default,
-                    Datasets.DatasetsJson.Default)
+                    Datasets.DatasetsJson.Default,
+                    Artifacts.ArtifactsJson.Default)
                 .WithAddedModifier(AcceptCamelCase)
                 .WithAddedModifier(RefuseNullElements),
         };

@@ -1,4 +1,5 @@
 using Microsoft.Extensions.Primitives;
+using MlflowCompat.Server.Artifacts;
 
 namespace MlflowCompat.Server.Http;
 
@@ -14,17 +15,21 @@ public static class UnknownRoutes
         app.Use(async (context, next) =>
         {
             var path = context.Request.Path.Value ?? "/";
-            if (path.Contains("//", StringComparison.Ordinal))
+            // Slashes in the path of an artifact are for the artifact's route to judge.
+            if (context.Features.Get<ArtifactTarget>() is null)
             {
-                Redirect(context, path);
-                return;
-            }
+                if (path.Contains("//", StringComparison.Ordinal))
+                {
+                    Redirect(context, path);
+                    return;
+                }
 
-            // ASP.NET's routing ignores a trailing slash, the reference does not.
-            if (path.Length > 1 && path.EndsWith('/'))
-            {
-                await NotFoundAsync(context).ConfigureAwait(false);
-                return;
+                // ASP.NET's routing ignores a trailing slash, the reference does not.
+                if (path.Length > 1 && path.EndsWith('/'))
+                {
+                    await NotFoundAsync(context).ConfigureAwait(false);
+                    return;
+                }
             }
 
             await next(context).ConfigureAwait(false);

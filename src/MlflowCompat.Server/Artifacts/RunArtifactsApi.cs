@@ -1,0 +1,85 @@
+using MlflowCompat.Artifacts;
+using MlflowCompat.Server.Http;
+using MlflowCompat.Server.Runs;
+
+namespace MlflowCompat.Server.Artifacts;
+
+/// <summary>The files of runs, for clients that name the run (contract: endpoints §4; since-3.6 §1.8).</summary>
+public static class RunArtifactsApi
+{
+    /// <summary>The largest file that the web interface uploads, in bytes.</summary>
+    private const long MaxUploadBytes = 10 * 1024 * 1024;
+
+    private const long DefaultExpirationSeconds = 900;
+    private const long MaxExpirationSeconds = 7 * 24 * 60 * 60;
+
+    private static readonly string[] ReadMethods = [HttpMethods.Get, HttpMethods.Head];
+
+    /// <summary>Maps the endpoints.</summary>
+    public static void MapRunArtifacts(this IEndpointRouteBuilder endpoints)
+    {
+        var routes = endpoints.MlflowRoutesFor<ArtifactFiles>();
+        routes.Get<ListArtifacts, ListArtifactsResponse>("artifacts/list", List);
+        routes.Post<CreatePresignedUpload, PresignedUploadResponse>("artifacts/presigned-upload-url", PresignUpload);
+
+        endpoints.MapMethods("/get-artifact", ReadMethods, Get);
+        endpoints.MapPost("/ajax-api/2.0/mlflow/upload-artifact", Upload).WithMetadata(new TrackingEndpoint());
+    }
+
+    private static async Task<ListArtifactsResponse> List(ListArtifacts request, ArtifactFiles files, CancellationToken cancellationToken)
+    {
+        var path = ArtifactTarget.Folder(request.Path);
+        var uri = await files.RunRootAsync(RunId.Of(request), cancellationToken).ConfigureAwait(false);
+        var root = files.Roots.Resolve(uri);
+        var entries = await files.ListAsync(root.Append(path), cancellationToken).ConfigureAwait(false);
+        var listed = entries.Select(entry => FileInfo.Of(path.IsRoot ? entry.Path.Name : $"{path}/{entry.Path.Name}", entry)).ToList();
+        return new ListArtifactsResponse(uri, listed.Count == 0 ? null : listed);
+    }
+
+    private static async Task<PresignedUploadResponse> PresignUpload(
+        CreatePresignedUpload request, ArtifactFiles files, CancellationToken cancellationToken)
+    {
+        var path = ArtifactPath.Parse(FieldRules.Required(request.Path, "path"));
+        var uri = await files.RunRootAsync(RunId.Parse(FieldRules.Required(request.RunId, "run_id")), cancellationToken).ConfigureAwait(false);
+        if (Configuration.ArtifactRoots.IsProxied(uri))
+            throw MlflowException.InvalidParameter("The artifacts of this run go through the server, which gives out no addresses to upload to.");
+        var file = files.Roots.Resolve(uri).Append(path);
+        if (file.Store.Presigned is not { } presigned)
+            throw new ArtifactStoreException(ArtifactFault.NotSupported, "Presigned upload is not supported for the current artifact repository");
+        var seconds = Math.Clamp(request.Expiration ?? DefaultExpirationSeconds, 0, MaxExpirationSeconds);
+        var address = await presigned.ForUploadAsync(file.Path, TimeSpan.FromSeconds(seconds), cancellationToken).ConfigureAwait(false);
+        return new PresignedUploadResponse(address.Url, address.Headers);
+    }
+
+    private static async Task Get(HttpContext context)
+    {
+        var query = context.Request.Query;
+        if ((string?)query["path"] is not { } given)
+        {
+            context.Response.StatusCode = StatusCodes.Status400BadRequest;
+            await context.Response.WritePageAsync(
+                "<!doctype html>\n<html lang=en>\n<title>400 Bad Request</title>\n<h1>Bad Request</h1>\n<p>The query has to name a path.</p>\n").ConfigureAwait(false);
+            return;
+        }
+
+        var path = ArtifactPath.Parse(given);
+        var files = context.RequestServices.GetRequiredService<ArtifactFiles>();
+        var id = (string?)query["run_id"] is { Length: > 0 } runId ? runId : (string?)query["run_uuid"] ?? "";
+        var uri = await files.RunRootAsync(RunId.Parse(id), context.RequestAborted).ConfigureAwait(false);
+        await files.SendAsync(context, files.Roots.Resolve(uri).Append(path)).ConfigureAwait(false);
+    }
+
+    private static async Task Upload(HttpContext context)
+    {
+        var query = context.Request.Query;
+        var id = RunId.Parse(FieldRules.Required((string?)query["run_uuid"], "run_uuid"));
+        var path = ArtifactPath.Parse(FieldRules.Required((string?)query["path"], "path"));
+        var files = context.RequestServices.GetRequiredService<ArtifactFiles>();
+        if (context.Request.ContentLength is not (> 0 and <= MaxUploadBytes) && context.Request.ContentLength is not null)
+            throw MlflowException.InvalidParameter($"The file must have from 1 to {MaxUploadBytes} bytes.");
+        var uri = await files.RunRootAsync(id, context.RequestAborted).ConfigureAwait(false);
+        var file = files.Roots.Resolve(uri).Append(path);
+        await files.UploadAsync(file, UploadBody.Of(context, MaxUploadBytes), context.Request.ContentLength, context.RequestAborted).ConfigureAwait(false);
+        context.Response.ContentType = ResponseWriting.JsonMediaType;
+    }
+}
