@@ -9,7 +9,7 @@ namespace MlflowCompat.Server.Artifacts;
 /// <summary>The files below the artifacts destination, for clients that reach it through this server (contract: endpoints §5; since-3.6 §1.8).</summary>
 public static class ArtifactProxyApi
 {
-    private const string File = "{*path:minlength(1)}";
+    private const string File = $"{{{ArtifactTarget.First}}}/{{*{ArtifactTarget.Rest}}}";
 
     /// <summary>How long an address for downloads is good for.</summary>
     private static readonly TimeSpan DownloadLifetime = TimeSpan.FromMinutes(5);

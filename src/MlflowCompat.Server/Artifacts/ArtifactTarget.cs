@@ -10,6 +10,12 @@ namespace MlflowCompat.Server.Artifacts;
 /// <param name="Path">What follows the route, still encoded.</param>
 internal sealed record ArtifactTarget(string Path)
 {
+    /// <summary>What routing calls the first segment of a path.</summary>
+    public const string First = "first";
+
+    /// <summary>What routing calls what follows it.</summary>
+    public const string Rest = "rest";
+
     /// <summary>Where the proxy's routes are.</summary>
     public static readonly string[] Prefixes = ["/api/2.0/mlflow-artifacts/", "/ajax-api/2.0/mlflow-artifacts/"];
 
@@ -21,7 +27,7 @@ internal sealed record ArtifactTarget(string Path)
     public static ArtifactPath Of(HttpContext context) =>
         ArtifactPath.Parse(context.Features.Get<ArtifactTarget>() is { } target
             ? Uri.UnescapeDataString(target.Path)
-            : (string?)context.GetRouteValue("path") ?? "");
+            : $"{context.GetRouteValue(First)}/{context.GetRouteValue(Rest)}".TrimEnd('/'));
 
     /// <summary>The folder that a query asks to be listed; it may end with a slash.</summary>
     /// <exception cref="ArtifactStoreException"><see cref="ArtifactFault.InvalidPath"/>.</exception>
