@@ -19,10 +19,11 @@ public sealed class ServerProcess : ApiServer, IAsyncDisposable
 
     /// <summary>Starts a server on a free port and waits until it listens.</summary>
     /// <param name="backendStoreUri">Its database.</param>
-    public static async Task<ServerProcess> StartAsync(string backendStoreUri)
+    /// <param name="options">Further options.</param>
+    public static async Task<ServerProcess> StartAsync(string backendStoreUri, params string[] options)
     {
         const string Line = "MLFLOW_TRACKING_URI=";
-        var process = StartProgram("server", "--port", "0", "--backend-store-uri", backendStoreUri);
+        var process = StartProgram(["server", "--port", "0", "--backend-store-uri", backendStoreUri, .. options]);
         while (await process.StandardOutput.ReadLineAsync() is { } line)
         {
             if (line.IndexOf(Line, StringComparison.Ordinal) is >= 0 and var at)

@@ -12,9 +12,6 @@ namespace MlflowCompat.Server.Artifacts;
 /// <param name="roots">The stores.</param>
 public sealed class ArtifactFiles(ArtifactRecords records, ArtifactUpkeep upkeep, ArtifactRoots roots)
 {
-    /// <summary>Uploads to the same place take turns between row and file, so that both are of the same one. A hash chooses the turn.</summary>
-    private readonly SemaphoreSlim[] turns = [.. Enumerable.Range(0, 1024).Select(_ => new SemaphoreSlim(1))];
-
     /// <summary>Which stores there are.</summary>
     public ArtifactRoots Roots { get; } = roots;
 
@@ -31,41 +28,16 @@ public sealed class ArtifactFiles(ArtifactRecords records, ArtifactUpkeep upkeep
     public async Task UploadAsync(ArtifactLocation file, Stream content, long? length, CancellationToken cancellationToken)
     {
         RequireFile(file.Path);
-        var staged = await file.Store.StageAsync(file.Path, content, length, cancellationToken).ConfigureAwait(false);
-        await using (staged.ConfigureAwait(false))
-        {
-            var row = new ArtifactRow(file, staged.Size, staged.Sha256, staged.UploadId, ArtifactUpkeep.Now());
-            using (await TakeTurnAsync(row.StoragePath, cancellationToken).ConfigureAwait(false))
-            {
-                upkeep.Begin(staged.UploadId);
-                try
-                {
-                    await records.WriteAsync(row, cancellationToken).ConfigureAwait(false);
-                    await staged.PublishAsync().ConfigureAwait(false);
-                    upkeep.Published(staged.UploadId);
-                }
-                catch
-                {
-                    // It may be that the row is written all the same.
-                    upkeep.Abandon(staged.UploadId);
-                    throw;
-                }
-            }
-        }
+        await ShowAsync(file, await file.Store.StageAsync(file.Path, content, length, cancellationToken).ConfigureAwait(false), cancellationToken)
+            .ConfigureAwait(false);
     }
 
     /// <summary>Puts a file together whose parts a client has sent.</summary>
     /// <exception cref="ArtifactStoreException">See <see cref="MultipartUploads.CompleteAsync"/>.</exception>
     public async Task CompleteAsync(
-        ArtifactLocation file, MultipartUploads multipart, string uploadId, IReadOnlyList<UploadedPart> parts, CancellationToken cancellationToken)
-    {
-        using (await TakeTurnAsync(file.StoragePath, cancellationToken).ConfigureAwait(false))
-        {
-            var entry = await multipart.CompleteAsync(file.Path, uploadId, parts, cancellationToken).ConfigureAwait(false);
-            // Nobody here has seen the content, so its hash is not known.
-            await records.WriteAsync(new ArtifactRow(file, entry.Size, null, null, ArtifactUpkeep.Now()), CancellationToken.None).ConfigureAwait(false);
-        }
-    }
+        ArtifactLocation file, MultipartUploads multipart, string uploadId, IReadOnlyList<UploadedPart> parts, CancellationToken cancellationToken) =>
+        await ShowAsync(file, await multipart.CompleteAsync(file.Path, uploadId, parts, cancellationToken).ConfigureAwait(false), cancellationToken)
+            .ConfigureAwait(false);
 
     /// <summary>What is directly in a folder. Files that have no row get one, a little later.</summary>
     public async Task<IReadOnlyList<ArtifactEntry>> ListAsync(ArtifactLocation folder, CancellationToken cancellationToken)
@@ -80,7 +52,7 @@ public sealed class ArtifactFiles(ArtifactRecords records, ArtifactUpkeep upkeep
     public async Task DeleteAsync(ArtifactLocation place, CancellationToken cancellationToken)
     {
         RequireFile(place.Path);
-        using (await TakeTurnAsync(place.StoragePath, cancellationToken).ConfigureAwait(false))
+        using (await records.TakeTurnAsync(place.StoragePath, cancellationToken).ConfigureAwait(false))
         {
             upkeep.Deleting();
             try
@@ -104,21 +76,35 @@ public sealed class ArtifactFiles(ArtifactRecords records, ArtifactUpkeep upkeep
             upkeep.Accessed(file.StoragePath);
     }
 
+    /// <summary>Records an upload, and shows it.</summary>
+    private async Task ShowAsync(ArtifactLocation file, StagedArtifact staged, CancellationToken cancellationToken)
+    {
+        await using (staged.ConfigureAwait(false))
+        {
+            var hash = staged.Sha256.Length == 0 ? null : staged.Sha256;
+            var row = new ArtifactRow(file, staged.Size, hash, staged.UploadId, ArtifactUpkeep.Now());
+            using (await records.TakeTurnAsync(row.StoragePath, cancellationToken).ConfigureAwait(false))
+            {
+                upkeep.Begin(staged.UploadId);
+                try
+                {
+                    await records.WriteAsync(row, cancellationToken).ConfigureAwait(false);
+                    await staged.PublishAsync().ConfigureAwait(false);
+                    upkeep.Published(staged.UploadId);
+                }
+                catch
+                {
+                    // It may be that the row is written all the same.
+                    upkeep.Abandon(staged.UploadId);
+                    throw;
+                }
+            }
+        }
+    }
+
     private static void RequireFile(ArtifactPath path)
     {
         if (path.IsRoot)
             throw new ArtifactStoreException(ArtifactFault.InvalidPath, "Invalid path");
-    }
-
-    private async Task<Turn> TakeTurnAsync(string storagePath, CancellationToken cancellationToken)
-    {
-        var turn = turns[(uint)storagePath.GetHashCode(StringComparison.Ordinal) % turns.Length];
-        await turn.WaitAsync(cancellationToken).ConfigureAwait(false);
-        return new Turn(turn);
-    }
-
-    private readonly struct Turn(SemaphoreSlim turn) : IDisposable
-    {
-        public void Dispose() => turn.Release();
     }
 }

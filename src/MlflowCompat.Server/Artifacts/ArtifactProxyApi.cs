@@ -1,3 +1,4 @@
+using System.Globalization;
 using Microsoft.AspNetCore.Http.Features;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
 using Microsoft.AspNetCore.Server.Kestrel.Core.Features;
@@ -10,6 +11,8 @@ namespace MlflowCompat.Server.Artifacts;
 public static class ArtifactProxyApi
 {
     private const string File = $"{{{ArtifactTarget.First}}}/{{*{ArtifactTarget.Rest}}}";
+
+    private const string PartsRoute = "mpu/parts/";
 
     /// <summary>How long an address for downloads is good for.</summary>
     private static readonly TimeSpan DownloadLifetime = TimeSpan.FromMinutes(5);
@@ -27,6 +30,7 @@ public static class ArtifactProxyApi
         Map(PutMethods, "artifacts/" + File, Upload);
         Map(DeleteMethods, "artifacts/" + File, Delete);
         Map(PostMethods, "mpu/create/" + File, CreateMultipart);
+        Map(PutMethods, PartsRoute + File, UploadPart);
         Map(PostMethods, "mpu/complete/" + File, CompleteMultipart);
         Map(PostMethods, "mpu/abort/" + File, AbortMultipart);
         Map(ReadMethods, "presigned/" + File, PresignDownload);
@@ -74,11 +78,31 @@ public static class ArtifactProxyApi
         var request = await RequestBinding.ReadAsync<CreateMultipartUpload>(context).ConfigureAwait(false);
         var path = FileIn(folder, request.Path);
         var parts = request.NumParts ?? 1;
-        if (parts is < 1 or > MaxParts)
-            throw MlflowException.InvalidValue("num_parts", parts.ToString(System.Globalization.CultureInfo.InvariantCulture), $"it must be from 1 to {MaxParts}.");
+        if (parts is < 1 or > MultipartUploads.MaxParts)
+        {
+            throw MlflowException.InvalidValue(
+                "num_parts", parts.ToString(CultureInfo.InvariantCulture), $"it must be from 1 to {MultipartUploads.MaxParts}.");
+        }
+
         var upload = await multipart.CreateAsync(path, (int)parts, context.RequestAborted).ConfigureAwait(false);
-        var credentials = upload.Parts.Select(part => new MultipartCredential(part.Url, part.PartNumber, part.Headers)).ToList();
+        var here = context.Request;
+        var route = multipart.PartsComeThroughServer ? $"{here.Scheme}://{here.Host}{here.PathBase}{ArtifactTarget.Prefixes[0]}{PartsRoute}" : "";
+        var credentials = upload.Parts.Select(part => new MultipartCredential(route + part.Url, part.PartNumber, part.Headers)).ToList();
         await context.Response.WriteMessageAsync(new CreateMultipartUploadResponse(upload.UploadId, credentials), context.RequestAborted).ConfigureAwait(false);
+    }
+
+    private static async Task UploadPart(HttpContext context, ArtifactFiles files)
+    {
+        var path = ArtifactTarget.Of(context);
+        var query = context.Request.Query;
+        var uploadId = FieldRules.Required((string?)query["upload_id"], "upload_id");
+        if (!int.TryParse((string?)query["part_number"], NumberStyles.None, CultureInfo.InvariantCulture, out var number))
+            throw FieldRules.Missing("part_number");
+        var tag = await Multipart(files)
+            .PutPartAsync(path, uploadId, number, UploadBody.Of(context), context.Request.ContentLength, context.RequestAborted)
+            .ConfigureAwait(false);
+        context.Response.Headers.ETag = $"\"{tag}\"";
+        await context.Response.WriteMessageAsync(Empty.Value, CancellationToken.None).ConfigureAwait(false);
     }
 
     private static async Task CompleteMultipart(HttpContext context, ArtifactFiles files)
@@ -119,9 +143,6 @@ public static class ArtifactProxyApi
         await context.Response
             .WriteMessageAsync(new PresignedDownloadResponse(address.Url, address.Headers, address.Size), context.RequestAborted).ConfigureAwait(false);
     }
-
-    /// <summary>The most parts that S3 takes.</summary>
-    private const int MaxParts = 10_000;
 
     /// <summary>What takes uploads in parts; it is asked before the body is read, since clients without it go another way.</summary>
     private static MultipartUploads Multipart(ArtifactFiles files) =>

@@ -92,6 +92,7 @@ public sealed class ArtifactRecords : IAsyncDisposable
 
     private readonly Database database;
     private readonly GroupCommit<ArtifactRow>? queue;
+    private readonly SemaphoreSlim[] turns = [.. Enumerable.Range(0, 1024).Select(_ => new SemaphoreSlim(1))];
 
     /// <summary>Works on a database; there is one per database.</summary>
     public ArtifactRecords(Database database)
@@ -115,7 +116,19 @@ public sealed class ArtifactRecords : IAsyncDisposable
         }
     }
 
-    /// <summary>Writes the row of an upload, over the one that is there. Nobody else may write the same one at the same time.</summary>
+    /// <summary>
+    /// Waits until nobody else is between row and file of a path, so that both are of the same upload; a few other paths, by a hash, wait
+    /// as well.
+    /// </summary>
+    /// <returns>To be disposed when row and file agree.</returns>
+    internal async Task<IDisposable> TakeTurnAsync(string storagePath, CancellationToken cancellationToken)
+    {
+        var turn = turns[(uint)storagePath.GetHashCode(StringComparison.Ordinal) % turns.Length];
+        await turn.WaitAsync(cancellationToken).ConfigureAwait(false);
+        return new Turn(turn);
+    }
+
+    /// <summary>Writes the row of an upload, over the one that is there; for whoever has the turn.</summary>
     /// <exception cref="WriteQueueFullException">Too much waits to be written.</exception>
     internal Task WriteAsync(ArtifactRow row, CancellationToken cancellationToken) => queue is null
         ? database.WriteAsync((session, token) => session.ExecuteLastAsync(Rows(Upload, [row]), token), cancellationToken)
@@ -218,6 +231,11 @@ public sealed class ArtifactRecords : IAsyncDisposable
 
     /// <summary>Writes what is under way.</summary>
     public ValueTask DisposeAsync() => queue?.DisposeAsync() ?? default;
+
+    private sealed class Turn(SemaphoreSlim turn) : IDisposable
+    {
+        public void Dispose() => turn.Release();
+    }
 
     private async Task<List<StoredRow>> ListAsync(Statement statement, CancellationToken cancellationToken)
     {

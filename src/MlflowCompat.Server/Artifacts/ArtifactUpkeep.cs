@@ -167,7 +167,15 @@ public sealed class ArtifactUpkeep(ArtifactRecords records, ArtifactRoots roots,
 
     private async Task RecoverAsync(ArtifactLocation file, string uploadId, CancellationToken cancellationToken)
     {
-        await file.Store.RecoverAsync(file.Path, uploadId, cancellationToken).ConfigureAwait(false);
+        using (await records.TakeTurnAsync(file.StoragePath, cancellationToken).ConfigureAwait(false))
+        {
+            // A newer upload has taken its place: it must not be replaced by the older one.
+            var rows = await records.FindAsync([file.StoragePath], cancellationToken).ConfigureAwait(false);
+            if (rows.GetValueOrDefault(file.StoragePath)?.UploadId != uploadId)
+                return;
+            await file.Store.RecoverAsync(file.Path, uploadId, cancellationToken).ConfigureAwait(false);
+        }
+
         // What is there may be the upload or what was there before; only its content tells.
         var content = await ReadHashAsync(file, cancellationToken).ConfigureAwait(false);
         await records.EndUploadAsync(uploadId, content, cancellationToken).ConfigureAwait(false);

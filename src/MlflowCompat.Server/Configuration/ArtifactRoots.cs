@@ -65,7 +65,12 @@ public sealed class ArtifactRoots(ServerOptions options, ArtifactStores stores)
     public static bool IsProxied(string uri) => ProxiedPath(uri) is not null;
 
     /// <summary>What takes uploads in parts below the artifacts destination; null if nothing does.</summary>
-    public MultipartUploads? Multipart => options.MultipartUploads == MultipartUploadMode.Off ? null : Destination.Multipart;
+    public MultipartUploads? Multipart => options.MultipartUploads switch
+    {
+        MultipartUploadMode.Off => null,
+        MultipartUploadMode.On => Destination.Multipart,
+        _ => Destination.Multipart is { PartsComeThroughServer: false } multipart ? multipart : null,
+    };
 
     /// <summary>The stores that this server reads and writes; one that lies in another one is left out.</summary>
     public IReadOnlyList<ArtifactStore> Stores
