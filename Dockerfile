@@ -5,6 +5,7 @@ WORKDIR /source
 
 # Packages change rarely: restored by themselves they stay in the cache of layers.
 COPY global.json Directory.Build.props Directory.Packages.props ./
+COPY src/MlflowCompat.Artifacts/MlflowCompat.Artifacts.csproj src/MlflowCompat.Artifacts/
 COPY src/MlflowCompat.Search/MlflowCompat.Search.csproj src/MlflowCompat.Search/
 COPY src/MlflowCompat.Storage/MlflowCompat.Storage.csproj src/MlflowCompat.Storage/
 COPY src/MlflowCompat.Server/MlflowCompat.Server.csproj src/MlflowCompat.Server/

@@ -13,7 +13,8 @@ import subprocess
 import sys
 import tempfile
 
-GROUPS = ["experiments", "runs", "metrics", "params-tags", "search-runs", "search-experiments", "inputs", "outputs", "cli", "server"]
+GROUPS = ["experiments", "runs", "metrics", "params-tags", "search-runs", "search-experiments", "inputs", "outputs", "cli", "server",
+          "artifacts-proxy", "artifacts-multipart"]
 ROUNDS = 2
 HERE = os.path.dirname(os.path.abspath(__file__))
 

@@ -15,7 +15,7 @@ public sealed record FileInfo(string Path, bool IsDir, long? FileSize)
 
 /// <summary>A listing of the proxy.</summary>
 /// <param name="Files">By name; null when there are none.</param>
-public sealed record ListFilesResponse(IReadOnlyList<FileInfo>? Files);
+public sealed record ListFilesResponse(List<FileInfo>? Files);
 
 /// <summary>Asks for the files of a run.</summary>
 public sealed class ListArtifacts : IRunRequest
@@ -36,7 +36,7 @@ public sealed class ListArtifacts : IRunRequest
 /// <summary>The files of a run.</summary>
 /// <param name="RootUri">Root of the run's artifacts.</param>
 /// <param name="Files">By path; null when there are none.</param>
-public sealed record ListArtifactsResponse(string RootUri, IReadOnlyList<FileInfo>? Files);
+public sealed record ListArtifactsResponse(string RootUri, List<FileInfo>? Files);
 
 /// <summary>Asks for an address to which a client uploads a file by itself.</summary>
 public sealed class CreatePresignedUpload
@@ -75,7 +75,7 @@ public sealed class CreateMultipartUpload
 /// <summary>An upload in parts that has begun.</summary>
 /// <param name="UploadId">Names it.</param>
 /// <param name="Credentials">Where each part goes.</param>
-public sealed record CreateMultipartUploadResponse(string UploadId, IReadOnlyList<MultipartCredential> Credentials);
+public sealed record CreateMultipartUploadResponse(string UploadId, List<MultipartCredential> Credentials);
 
 /// <summary>Where a part goes.</summary>
 /// <param name="Url">Takes a PUT.</param>

@@ -75,11 +75,21 @@ public static class RunArtifactsApi
         var id = RunId.Parse(FieldRules.Required((string?)query["run_uuid"], "run_uuid"));
         var path = ArtifactPath.Parse(FieldRules.Required((string?)query["path"], "path"));
         var files = context.RequestServices.GetRequiredService<ArtifactFiles>();
-        if (context.Request.ContentLength is not (> 0 and <= MaxUploadBytes) && context.Request.ContentLength is not null)
-            throw MlflowException.InvalidParameter($"The file must have from 1 to {MaxUploadBytes} bytes.");
         var uri = await files.RunRootAsync(id, context.RequestAborted).ConfigureAwait(false);
         var file = files.Roots.Resolve(uri).Append(path);
-        await files.UploadAsync(file, UploadBody.Of(context, MaxUploadBytes), context.Request.ContentLength, context.RequestAborted).ConfigureAwait(false);
+        var length = context.Request.ContentLength;
+        var body = UploadBody.Of(context, MaxUploadBytes);
+        if (length > MaxUploadBytes || await IsEmptyAsync(context.Request).ConfigureAwait(false))
+            throw MlflowException.InvalidParameter($"The file must have from 1 to {MaxUploadBytes} bytes.");
+        await files.UploadAsync(file, body, length, context.RequestAborted).ConfigureAwait(false);
         context.Response.ContentType = ResponseWriting.JsonMediaType;
+    }
+
+    /// <summary>Whether a body has no bytes, which its head does not always tell.</summary>
+    private static async Task<bool> IsEmptyAsync(HttpRequest request)
+    {
+        var read = await request.BodyReader.ReadAsync(request.HttpContext.RequestAborted).ConfigureAwait(false);
+        request.BodyReader.AdvanceTo(read.Buffer.Start);
+        return read.IsCompleted && read.Buffer.IsEmpty;
     }
 }

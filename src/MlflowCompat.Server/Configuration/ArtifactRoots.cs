@@ -102,7 +102,7 @@ public sealed class ArtifactRoots(ServerOptions options, ArtifactStores stores)
         var query = uri.IndexOf('?', StringComparison.Ordinal);
         var location = query < 0 ? uri : uri[..query];
         if (ProxiedPath(location) is { } proxied)
-            return options.ServeArtifacts ? AtDestination(ArtifactPath.Parse(proxied)) : throw NotServed();
+            return options.ServeArtifacts ? AtDestination(ArtifactPath.Parse(Uri.UnescapeDataString(proxied))) : throw NotServed();
         var local = LocalPath(location) is { } path ? Path.GetFullPath(path) : null;
         foreach (var root in OwnRoots())
         {

@@ -43,7 +43,7 @@ public sealed class RunArtifactsTests
 
         foreach (var missing in (string[])["a/none", "a"])
             await server.GetRefusedAsync($"/get-artifact?run_id={run}&path={missing}", HttpStatusCode.NotFound, "RESOURCE_DOES_NOT_EXIST", missing);
-        await server.GetRefusedAsync($"/get-artifact?run_id={run}&path=", HttpStatusCode.BadRequest, "INVALID_PARAMETER_VALUE", "Invalid path");
+        await server.GetRefusedAsync($"/get-artifact?run_id={run}&path=", HttpStatusCode.NotFound, "RESOURCE_DOES_NOT_EXIST");
         await server.GetRefusedAsync("/get-artifact?path=x", HttpStatusCode.NotFound, "RESOURCE_DOES_NOT_EXIST");
         await server.GetRefusedAsync($"/get-artifact?run_id={Guid.NewGuid():N}&path=x", HttpStatusCode.NotFound, "RESOURCE_DOES_NOT_EXIST");
         using var pathless = await server.SendAsync(HttpMethod.Get, $"/get-artifact?run_id={run}");
