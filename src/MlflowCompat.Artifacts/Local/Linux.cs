@@ -65,6 +65,13 @@ internal static partial class Linux
         return error is Errno.NoSpace or Errno.Quota ? error : 0;
     }
 
+    /// <summary>Lets the disk begin with a part of a file without waiting for it; no matter if it does not.</summary>
+    public static void StartWriteBack(SafeFileHandle file, long offset, long length)
+    {
+        const uint write = 2;
+        _ = sync_file_range(file, offset, length, write);
+    }
+
     private static int Open(SafeFileHandle? folder, string path, int flags, out SafeFileHandle? handle)
     {
         int descriptor;
@@ -106,6 +113,9 @@ internal static partial class Linux
 
     [LibraryImport("libc", SetLastError = true)]
     private static partial int fallocate(SafeFileHandle file, int mode, long offset, long length);
+
+    [LibraryImport("libc")]
+    private static partial int sync_file_range(SafeFileHandle file, long offset, long length, uint flags);
 
     [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     private static partial int statx(SafeFileHandle folder, string name, int flags, uint mask, out Statx found);

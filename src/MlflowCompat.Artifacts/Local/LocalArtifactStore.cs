@@ -25,6 +25,9 @@ public sealed class LocalArtifactStore : ArtifactStore
     /// <summary>Room that is set aside at once for a file; somebody who claims to send more gets the rest as it comes.</summary>
     private const long MaxAllocation = 1L << 30;
 
+    /// <summary>Bytes after which the disk starts to write, so that it is not idle until the flush.</summary>
+    private const int WriteBackSize = 8 * 1024 * 1024;
+
     /// <summary>Attempts to publish into a folder that others remove, which they can do again and again only by chance.</summary>
     private const int MaxAttempts = 100;
 
@@ -134,6 +137,7 @@ public sealed class LocalArtifactStore : ArtifactStore
         {
             try
             {
+                CheckTarget(path);
                 if (Publish(path, uploadId) is { } published)
                     return Task.FromResult<ArtifactEntry?>(published);
             }
@@ -250,7 +254,6 @@ public sealed class LocalArtifactStore : ArtifactStore
     /// <returns>What it is there; null if there is no such staged file, because it has been published or removed already.</returns>
     internal ArtifactEntry? Publish(ArtifactPath path, string uploadId)
     {
-        CheckTarget(path);
         using var staging = OpenStaging(create: false);
         if (staging is null)
             return null;
@@ -426,22 +429,27 @@ public sealed class LocalArtifactStore : ArtifactStore
         if (root is null)
             return;
 
-        var error = OpenBelow(root, path.Parent, out var parent);
+        // A link to a file is replaced like a file; one to a folder is one.
+        var error = OpenBelow(root, path, out var target);
+        using (target)
+        {
+            if (error == 0 && target!.Status.Kind != FileKind.File)
+                throw Errno.ToFault(Errno.IsAFolder);
+        }
+
+        if (error is not (Errno.NoEntry or Errno.TooManyLinks))
+        {
+            if (error != 0)
+                throw Errno.ToFault(error);
+            return;
+        }
+
+        // Also a link that leads nowhere is replaced, unless it would have to be followed.
+        error = OpenBelow(root, path.Parent, out var parent);
         using (parent)
         {
             if (error is not (0 or Errno.NoEntry))
                 throw Errno.ToFault(error);
-            if (parent is { IsFolder: false })
-                throw Errno.ToFault(Errno.NotAFolder);
-        }
-
-        // A link to a file is replaced like a file; one to a folder is one.
-        if (OpenBelow(root, path, out var target) != 0)
-            return;
-        using (target)
-        {
-            if (target!.Status.Kind != FileKind.File)
-                throw Errno.ToFault(Errno.IsAFolder);
         }
     }
 
@@ -633,6 +641,8 @@ public sealed class LocalArtifactStore : ArtifactStore
         {
             hash?.AppendData(bytes, 0, count);
             Try(() => RandomAccess.Write(file, bytes.AsSpan(0, count), offset));
+            if ((offset + count) % WriteBackSize == 0)
+                Linux.StartWriteBack(file, offset + count - WriteBackSize, WriteBackSize);
         }
     }
 
