@@ -274,7 +274,7 @@ public sealed class LocalArtifactStoreTests : IDisposable
         }
 
         Assert.Null(await local.FindAsync("link/uploads/" + staged.UploadId));
-        await FailsAsync(ArtifactFault.InvalidPath, () => local.StageAsync("link/x", "x"));
+        await FailsAsync(ArtifactFault.InvalidPath, () => local.UploadAsync("link/x", "x"));
         await local.Store.DeleteAsync(P("link/uploads"), default);
         Assert.Empty(await local.ListAsync());
         Assert.Equal("a", (await staged.PublishAsync()).Path.Value);
@@ -557,6 +557,22 @@ public sealed class LocalArtifactStoreTests : IDisposable
             await local.Store.DeleteAsync(P($"a/b/c/{number}"), default);
         Assert.Equal([local.On(".mlflow-compat")], Directory.EnumerateFileSystemEntries(local.Root));
         Assert.Empty(local.Staged);
+    }
+
+    [Fact]
+    public async Task FolderDelete_DuringUploads_TakesOnlyWhatWasThere()
+    {
+        for (var round = 0; round < 300; round++)
+        {
+            await local.UploadAsync("a/b/old", "x");
+            await using var staged = await local.StageAsync("a/b/new", "x");
+            await Task.WhenAll(Task.Run(staged.PublishAsync), Task.Run(() => local.Store.DeleteAsync(P("a"), default)));
+            Assert.Null(await local.FindAsync("a/b/old"));
+            // Whole, either way.
+            if (await local.FindAsync("a") is not null)
+                Assert.Equal("x", await local.ReadAsync("a/b/new"));
+            Assert.Empty(local.Staged);
+        }
     }
 
     /// <summary>A stream that gives a few bytes at a time, like a slow connection.</summary>

@@ -267,11 +267,9 @@ public sealed class LocalArtifactStore : ArtifactStore
             var error = OpenOrMakeFolder(root, path.Parent, out var parent);
             using (parent)
             {
+                // If somebody is removing the folder since it was opened, the file goes with it: it came before that.
                 if (error == 0)
                     error = Linux.Rename(staging.Handle, uploadId, parent!.Handle, path.Name);
-                // The folder may have been taken away since it was opened, and the file must not vanish with it.
-                if (error == 0 && Linux.RealPathOf(parent!.Handle) != parent.RealPath)
-                    error = Linux.Rename(parent.Handle, path.Name, staging.Handle, uploadId) == 0 ? Errno.NoEntry : Errno.Busy;
             }
 
             if (error == 0)
@@ -374,7 +372,10 @@ public sealed class LocalArtifactStore : ArtifactStore
         };
     }
 
-    /// <summary>Like <see cref="Place.Open(string, out Place?)"/>, and not into the staging folder either.</summary>
+    /// <summary>
+    /// Like <see cref="Place.Open(string, out Place?)"/>; what is in the staging folder, through a link or because it is being removed, is
+    /// not there.
+    /// </summary>
     private static int OpenBelow(Place root, ArtifactPath path, out Place? place)
     {
         var error = root.Open(path.Value, out place);
@@ -382,7 +383,7 @@ public sealed class LocalArtifactStore : ArtifactStore
             return error;
         place!.Dispose();
         place = null;
-        return Errno.TooManyLinks;
+        return Errno.NoEntry;
     }
 
     /// <summary>Opens a folder for writing into it, and makes what is missing of it.</summary>
@@ -529,16 +530,25 @@ public sealed class LocalArtifactStore : ArtifactStore
             throw Errno.ToFault(error);
     }
 
-    /// <summary>Removes a folder that nobody else uses; links in it are removed, not followed.</summary>
+    /// <summary>Removes a folder with all that it holds; links in it are removed, not followed.</summary>
     private static void RemoveTree(Place parent, string name)
     {
-        try
+        for (var attempt = 1; ; attempt++)
         {
-            Try(() => Directory.Delete($"{Linux.PathOf(parent.Handle)}/{name}", recursive: true));
-        }
-        catch (ArtifactStoreException exception) when (exception.Fault == ArtifactFault.NotFound)
-        {
-            // Somebody else was faster.
+            try
+            {
+                Try(() => Directory.Delete($"{Linux.PathOf(parent.Handle)}/{name}", recursive: true));
+                return;
+            }
+            catch (ArtifactStoreException exception) when (exception.Fault == ArtifactFault.NotFound)
+            {
+                return; // Somebody else was faster.
+            }
+            catch (ArtifactStoreException exception)
+                when (exception.InnerException!.HResult == Errno.NotEmpty && attempt < MaxAttempts)
+            {
+                // Somebody has just published into it, who had opened it before it was taken away.
+            }
         }
     }
 
