@@ -511,6 +511,20 @@ public sealed class LocalArtifactStoreTests : IDisposable
         Assert.Equal("x", await store.ReadAsync("a/f"));
     }
 
+    [SmallFileSystemFact]
+    public async Task MountBelowTheRoot_IsReadButNotWritten()
+    {
+        Directory.CreateDirectory(local.On("mount"));
+        using var small = new SmallFileSystem(local.On("mount"));
+        Directory.CreateDirectory(local.On("mount/a/b"));
+        await File.WriteAllTextAsync(local.On("mount/a/f"), "x");
+        Assert.Equal("x", await local.ReadAsync("mount/a/f"));
+        await FailsAsync(ArtifactFault.Refused, () => local.UploadAsync("mount/a/g", "x"));
+        await local.Store.DeleteAsync(P("mount/a"), default);
+        Assert.Empty(await local.ListAsync("mount"));
+        Assert.Empty(local.Staged);
+    }
+
     [Fact]
     public async Task Readers_DuringReplacement_SeeOldOrNewAsAWhole()
     {
