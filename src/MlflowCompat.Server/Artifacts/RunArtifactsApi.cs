@@ -78,12 +78,17 @@ public static class RunArtifactsApi
         var uri = await files.RunRootAsync(id, context.RequestAborted).ConfigureAwait(false);
         var file = files.Roots.Resolve(uri).Append(path);
         var length = context.Request.ContentLength;
+        // Before the limit is lowered: beyond it the connection would be cut, and the client never see the answer.
+        if (length > MaxUploadBytes)
+            throw WrongSize();
         var body = UploadBody.Of(context, MaxUploadBytes);
-        if (length > MaxUploadBytes || await IsEmptyAsync(context.Request).ConfigureAwait(false))
-            throw MlflowException.InvalidParameter($"The file must have from 1 to {MaxUploadBytes} bytes.");
+        if (await IsEmptyAsync(context.Request).ConfigureAwait(false))
+            throw WrongSize();
         await files.UploadAsync(file, body, length, context.RequestAborted).ConfigureAwait(false);
         context.Response.ContentType = ResponseWriting.JsonMediaType;
     }
+
+    private static MlflowException WrongSize() => MlflowException.InvalidParameter($"The file must have from 1 to {MaxUploadBytes} bytes.");
 
     /// <summary>Whether a body has no bytes, which its head does not always tell.</summary>
     private static async Task<bool> IsEmptyAsync(HttpRequest request)

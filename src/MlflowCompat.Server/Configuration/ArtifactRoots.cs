@@ -96,7 +96,7 @@ public sealed class ArtifactRoots(ServerOptions options, ArtifactStores stores)
     /// <exception cref="ArtifactStoreException"><see cref="ArtifactFault.InvalidPath"/>.</exception>
     public ArtifactLocation Resolve(string uri)
     {
-        if (uri.Contains('#', StringComparison.Ordinal))
+        if (uri.Length == 0 || uri.AsSpan().ContainsAny('#', '\0') || uri[0] == '?')
             throw NotServed();
         // As in ForRun, a query is no part of the path.
         var query = uri.IndexOf('?', StringComparison.Ordinal);
