@@ -1,8 +1,12 @@
+using MlflowCompat.Artifacts.S3;
+
 namespace MlflowCompat.Artifacts;
 
 /// <summary>What stores need to know besides their root.</summary>
 public sealed record ArtifactStoreOptions
 {
+    /// <summary>How S3 is reached.</summary>
+    public S3Options S3 { get; init; } = new();
 }
 
 /// <summary>Opens stores by the URI of their root: <c>file:</c> URIs and plain paths, <c>s3://bucket/prefix</c>.</summary>
