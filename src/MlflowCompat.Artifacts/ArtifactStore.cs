@@ -50,6 +50,12 @@ public abstract class ArtifactStore
     /// <returns>What is at the path afterwards, or null.</returns>
     public abstract Task<ArtifactEntry?> RecoverAsync(ArtifactPath path, string uploadId, CancellationToken cancellationToken);
 
+    /// <summary>
+    /// Makes all that has been published so far survive a loss of power. Whoever records uploads calls it before the upload ids are
+    /// forgotten: until then <see cref="RecoverAsync"/> can publish again what was undone.
+    /// </summary>
+    public virtual Task FlushAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+
     /// <summary>Removes a file, or a folder with all that it holds, and folders above it that are left empty; does nothing if there is none.</summary>
     public abstract Task DeleteAsync(ArtifactPath path, CancellationToken cancellationToken);
 
@@ -102,7 +108,10 @@ public abstract class StagedArtifact : IAsyncDisposable
     /// <summary>SHA-256 of the content, as 64 lower-case hexadecimal digits.</summary>
     public abstract string Sha256 { get; }
 
-    /// <summary>Puts the file in its place in one step, replacing what was there; durable on return. Not to be cancelled.</summary>
+    /// <summary>
+    /// Puts the file in its place in one step, replacing what was there. Not to be cancelled. A loss of power may undo it until
+    /// <see cref="ArtifactStore.FlushAsync"/>, then <see cref="ArtifactStore.RecoverAsync"/> repeats it.
+    /// </summary>
     /// <exception cref="ArtifactStoreException">It could not be; what was there before still is.</exception>
     public abstract Task<ArtifactEntry> PublishAsync();
 

@@ -31,7 +31,7 @@ internal sealed class S3MultipartUploads(S3ArtifactStore store) : MultipartUploa
         var tags = parts.OrderBy(part => part.PartNumber).Select(part => new PartETag(part.PartNumber, part.ETag)).ToList();
         await S3Upload.CompleteAsync(store, path, uploadId, tags, cancellationToken).ConfigureAwait(false);
         return await store.FindFileAsync(path, cancellationToken).ConfigureAwait(false)
-            ?? throw new ArtifactStoreException(ArtifactFault.NotFound, "The artifact was deleted as soon as it was there.");
+            ?? throw new ArtifactStoreException(ArtifactFault.NotFound, "The artifact was deleted as soon as it was there");
     }
 
     public override Task AbortAsync(ArtifactPath path, string uploadId, CancellationToken cancellationToken) =>
@@ -51,7 +51,7 @@ internal sealed class S3PresignedAddresses(S3ArtifactStore store) : PresignedAdd
         if (entry is null or { IsFolder: true })
         {
             throw new ArtifactStoreException(
-                entry is null ? ArtifactFault.NotFound : ArtifactFault.NotAFile, "There is no such artifact, or it is a folder.");
+                entry is null ? ArtifactFault.NotFound : ArtifactFault.NotAFile, entry is null ? "No such artifact" : "The path names a folder");
         }
 
         var url = await SignAsync(store, path, new GetPreSignedUrlRequest { Verb = HttpVerb.GET }, lifetime).ConfigureAwait(false);

@@ -29,13 +29,16 @@ internal sealed class S3ArtifactStore : ArtifactStore
         var parts = root[Scheme.Length..].TrimEnd('/').Split('/');
         // The path of an address is made simpler on its way, and would then lead out of the prefix.
         if (parts.Any(part => part is "" or "." or ".."))
-            throw new ArtifactStoreException(ArtifactFault.NotSupported, $"'{root}' is not a location of the form s3://bucket/prefix.");
+            throw new ArtifactStoreException(ArtifactFault.NotSupported, "The artifact root is not of the form s3://bucket/prefix");
         Connection = connection;
         Bucket = parts[0];
         prefix = string.Join('/', parts[1..]);
         Multipart = new S3MultipartUploads(this);
         Presigned = new S3PresignedAddresses(this);
     }
+
+    /// <summary>Whether a root is one of this kind.</summary>
+    public static bool IsRoot(string root) => root.StartsWith(Scheme, StringComparison.OrdinalIgnoreCase);
 
     public override string StorageType => "s3";
 
@@ -205,7 +208,7 @@ internal sealed class S3ArtifactStore : ArtifactStore
 
     private static ArtifactEntry Folder(ArtifactPath path) => new(path, true, 0, DateTimeOffset.UnixEpoch, "");
 
-    private static ArtifactStoreException NotAFile() => new(ArtifactFault.NotAFile, "There is a folder at this path.");
+    private static ArtifactStoreException NotAFile() => new(ArtifactFault.NotAFile, "The path names a folder");
 
     private static int CompareCodePoints(string left, string right) =>
         System.Text.Encoding.UTF8.GetBytes(left).AsSpan().SequenceCompareTo(System.Text.Encoding.UTF8.GetBytes(right));

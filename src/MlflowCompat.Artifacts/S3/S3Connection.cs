@@ -99,40 +99,40 @@ internal sealed class S3Connection : IDisposable
     /// <summary>What a failure of the SDK or of the network means; null when it is neither.</summary>
     public static ArtifactStoreException? Meaning(Exception exception)
     {
-        const string Look = "Whoever runs this server has to look at";
+        const string Look = "whoever runs this server has to look at";
         return exception switch
         {
             AmazonS3Exception { ErrorCode: "QuotaExceeded" or "XMinioStorageFull" or "XMinioAdminBucketQuotaExceeded" }
                 or AmazonS3Exception { StatusCode: HttpStatusCode.InsufficientStorage } =>
-                new(ArtifactFault.Full, "The artifact store has no room left.", exception),
+                new(ArtifactFault.Full, "The artifact store has no room left", exception),
             AmazonS3Exception { ErrorCode: "SlowDown" or "RequestTimeout" or "InternalError" or "ServiceUnavailable" }
                 or AmazonS3Exception { StatusCode: >= HttpStatusCode.InternalServerError and not HttpStatusCode.NotImplemented
                     or HttpStatusCode.TooManyRequests or HttpStatusCode.RequestTimeout } => Unavailable(exception),
             AmazonS3Exception { ErrorCode: "NoSuchBucket" } =>
-                Refused($"The artifact store has no such bucket. {Look} the artifacts destination.", exception),
+                Refused($"The artifact store has no such bucket; {Look} the artifacts destination", exception),
             AmazonS3Exception { ErrorCode: "NoSuchKey" or "NoSuchUpload" or "InvalidPart" or "InvalidPartOrder" }
                 or AmazonS3Exception { StatusCode: HttpStatusCode.NotFound } =>
-                new(ArtifactFault.NotFound, "There is no such artifact.", exception),
+                new(ArtifactFault.NotFound, "No such artifact", exception),
             AmazonS3Exception { StatusCode: HttpStatusCode.Unauthorized or HttpStatusCode.Forbidden } refused => Refused(
-                $"The artifact store refuses this server ({refused.ErrorCode}). {Look} its credentials and what they permit.", exception),
+                $"The artifact store refuses this server ({refused.ErrorCode}); {Look} its credentials and what they permit", exception),
             AmazonS3Exception { ErrorCode: "ExpiredToken" or "InvalidToken" or "InvalidAccessKeyId" } refused => Refused(
-                $"The artifact store refuses this server ({refused.ErrorCode}). {Look} its credentials.", exception),
+                $"The artifact store refuses this server ({refused.ErrorCode}); {Look} its credentials", exception),
             AmazonS3Exception { ErrorCode: "AuthorizationHeaderMalformed" or "PermanentRedirect" or "IllegalLocationConstraintException" }
                 or AmazonS3Exception { StatusCode: HttpStatusCode.MovedPermanently or HttpStatusCode.TemporaryRedirect } => Refused(
-                $"The artifact store's bucket is elsewhere. {Look} the region (AWS_REGION) and the endpoint.", exception),
+                $"The artifact store's bucket is elsewhere; {Look} the region (AWS_REGION) and the endpoint", exception),
             AmazonS3Exception { StatusCode: not 0 } refused =>
-                Refused($"The artifact store did not take the request ({refused.ErrorCode}).", exception),
+                Refused($"The artifact store did not take the request ({refused.ErrorCode})", exception),
             // No answer at all. What the SDK itself gives up before it asks is wrapped in nothing: there are no credentials to sign with.
             AmazonServiceException or HttpRequestException or IOException or TimeoutException or OperationCanceledException =>
                 Unavailable(exception),
             AmazonClientException { InnerException: HttpRequestException or IOException or WebException } => Unavailable(exception),
-            AmazonClientException => Refused($"This server has no credentials for the artifact store. {Look} them.", exception),
+            AmazonClientException => Refused($"This server has no credentials for the artifact store; {Look} them", exception),
             _ => null,
         };
 
         static ArtifactStoreException Refused(string message, Exception inner) => new(ArtifactFault.Refused, message, inner);
         static ArtifactStoreException Unavailable(Exception inner) =>
-            new(ArtifactFault.Unavailable, "The artifact store does not answer.", inner);
+            new(ArtifactFault.Unavailable, "The artifact store does not answer", inner);
     }
 
     public void Dispose()

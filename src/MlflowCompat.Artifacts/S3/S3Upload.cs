@@ -148,7 +148,7 @@ internal static class S3Upload
             for (var number = 1; part.Length > 0; number++)
             {
                 if (number > MaxParts)
-                    throw new ArtifactStoreException(ArtifactFault.Full, "The artifact is larger than S3 allows.");
+                    throw new ArtifactStoreException(ArtifactFault.Full, "The artifact is larger than S3 allows");
                 if (underWay.Count == PartsUnderWay)
                     await EndOneAsync().ConfigureAwait(false);
                 size += part.Length;
@@ -346,7 +346,7 @@ internal static class S3Upload
             {
                 // The answer to a first attempt may have been lost, or somebody has recovered the upload: then it is there.
                 if (await FindPublishedAsync().ConfigureAwait(false) is not { } published)
-                    throw new ArtifactStoreException(ArtifactFault.Unavailable, "The upload was given up by somebody else.", exception);
+                    throw new ArtifactStoreException(ArtifactFault.Unavailable, "The upload was given up by somebody else", exception);
                 isPublished = true;
                 return published;
             }
