@@ -1,5 +1,4 @@
 using System.Diagnostics;
-using System.Globalization;
 
 namespace MlflowCompat.Testing;
 
@@ -34,13 +33,7 @@ public sealed class S3Server
     private static readonly Lazy<string> Installation = new(Install);
     private static readonly Lazy<Task<S3Server>> SharedServer = new(StartAsync);
 
-    private readonly Process process;
-
-    private S3Server(Process process, int port)
-    {
-        this.process = process;
-        Endpoint = new Uri(string.Create(CultureInfo.InvariantCulture, $"http://127.0.0.1:{port}"));
-    }
+    private S3Server(string port) => Endpoint = new Uri($"http://127.0.0.1:{port}");
 
     /// <summary>Why there can be none here, or null when there can.</summary>
     public static string? Impossible
@@ -49,7 +42,8 @@ public sealed class S3Server
         {
             try
             {
-                return Installation.Value.Length > 0 ? null : "";
+                _ = Installation.Value;
+                return null;
             }
             catch (InvalidOperationException exception)
             {
@@ -71,7 +65,9 @@ public sealed class S3Server
             start.ArgumentList.Add(argument);
         var process = Process.Start(start)!;
         var port = await process.StandardOutput.ReadLineAsync() ?? throw new InvalidOperationException("s3rver did not start");
-        return new S3Server(process, int.Parse(port, CultureInfo.InvariantCulture));
+        // The handler is also what keeps the process, and with it the input, from being collected.
+        AppDomain.CurrentDomain.ProcessExit += (_, _) => process.StandardInput.Close();
+        return new S3Server(port);
     }
 
     /// <summary>The folder of the package, installed if it is not yet.</summary>
