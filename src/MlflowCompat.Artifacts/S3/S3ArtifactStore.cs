@@ -73,7 +73,7 @@ internal sealed class S3ArtifactStore : ArtifactStore
         await foreach (var page in PagesAsync(KeysOf(folder), "/", cancellationToken).ConfigureAwait(false))
         {
             entries.AddRange(Files(page));
-            entries.AddRange((page.CommonPrefixes ?? []).Select(common => PathOf(common.TrimEnd('/'))).OfType<ArtifactPath>().Select(Folder));
+            entries.AddRange((page.CommonPrefixes ?? []).Select(common => PathOf(common[..^1])).OfType<ArtifactPath>().Select(Folder));
         }
 
         entries.Sort((left, right) => CompareCodePoints(left.Path.Value, right.Path.Value));
@@ -216,17 +216,17 @@ internal sealed class S3ArtifactStore : ArtifactStore
     private IEnumerable<ArtifactEntry> Files(ListObjectsV2Response page) =>
         from found in page.S3Objects ?? []
         let path = PathOf(found.Key)
-        where path is { IsRoot: false }
+        where path is not null
         select File(path, found.Size ?? 0, found.LastModified, found.ETag);
 
-    /// <summary>The path with a key, or null where no path has it.</summary>
+    /// <summary>The path with a key, or null where no path below the root has it.</summary>
     private ArtifactPath? PathOf(string key)
     {
         var below = prefix.Length == 0 ? key : key[(prefix.Length + 1)..];
         try
         {
             var path = ArtifactPath.Parse(below);
-            return path.Value == below ? path : null;
+            return path.Value == below && !path.IsRoot ? path : null;
         }
         catch (ArtifactStoreException)
         {

@@ -11,12 +11,6 @@ namespace MlflowCompat.Artifacts.S3;
 /// </summary>
 internal sealed class S3Connection : IDisposable
 {
-    /// <summary>How long a call without content may take, repetitions included.</summary>
-    public static readonly TimeSpan CallLimit = TimeSpan.FromSeconds(20);
-
-    /// <summary>How long the next bytes of a content may take.</summary>
-    public static readonly TimeSpan IdleLimit = TimeSpan.FromSeconds(30);
-
     private static readonly TimeSpan ConnectLimit = TimeSpan.FromSeconds(3);
     private const int Retries = 2;
 
@@ -77,7 +71,7 @@ internal sealed class S3Connection : IDisposable
     public AmazonS3Client Client { get; }
 
     /// <summary>How long it may take to send so many bytes, at 256 KiB a second.</summary>
-    public static TimeSpan LimitFor(long bytes) => CallLimit + TimeSpan.FromSeconds((bytes >> 18) + 10);
+    public TimeSpan LimitFor(long bytes) => Options.CallLimit + TimeSpan.FromSeconds(bytes >> 18);
 
     /// <summary>Makes a call, and turns what goes wrong into what it means.</summary>
     /// <exception cref="ArtifactStoreException">All but <see cref="ArtifactFault.InvalidPath"/> and <see cref="ArtifactFault.NotAFile"/>.</exception>
@@ -85,7 +79,7 @@ internal sealed class S3Connection : IDisposable
         Func<AmazonS3Client, CancellationToken, Task<T>> call, CancellationToken cancellationToken, TimeSpan? limit = null)
     {
         using var limited = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
-        limited.CancelAfter(limit ?? CallLimit);
+        limited.CancelAfter(limit ?? Options.CallLimit);
         try
         {
             return await call(Client, limited.Token).ConfigureAwait(false);

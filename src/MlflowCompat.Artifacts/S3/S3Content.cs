@@ -67,10 +67,10 @@ internal sealed class S3Content(S3ArtifactStore store, ArtifactEntry entry, GetO
         return ValueTask.CompletedTask;
     }
 
-    private static async Task<int> ReadAsync(Stream source, byte[] buffer, long left, CancellationToken cancellationToken)
+    private async Task<int> ReadAsync(Stream source, byte[] buffer, long left, CancellationToken cancellationToken)
     {
         using var limited = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
-        limited.CancelAfter(S3Connection.IdleLimit);
+        limited.CancelAfter(store.Connection.Options.IdleLimit);
         var read = await source.ReadAsync(buffer.AsMemory(0, (int)Math.Min(buffer.Length, left)), limited.Token).ConfigureAwait(false);
         return read > 0 ? read : throw new EndOfStreamException();
     }

@@ -41,6 +41,12 @@ public sealed record S3Options
     /// <summary>Headers that every new object is written with: encryption, storage class and the like.</summary>
     public IReadOnlyDictionary<string, string> UploadHeaders { get; init; } = new Dictionary<string, string>();
 
+    /// <summary>How long a call without content may take, repetitions included.</summary>
+    internal TimeSpan CallLimit { get; init; } = TimeSpan.FromSeconds(20);
+
+    /// <summary>How long the next bytes of a content may take.</summary>
+    internal TimeSpan IdleLimit { get; init; } = TimeSpan.FromSeconds(30);
+
     /// <summary>The names that <c>MLFLOW_S3_UPLOAD_EXTRA_ARGS</c> may have, and the headers that they stand for.</summary>
     private static readonly Dictionary<string, string> UploadArguments = new()
     {

@@ -153,7 +153,9 @@ internal static class S3Upload
                     await EndOneAsync().ConfigureAwait(false);
                 size += part.Length;
                 var isLast = part.Length < PartSize(number, length);
-                underWay.Add(SendPartAsync(number, part));
+                var (next, body) = (number, part);
+                // The SDK begins with a SHA-256 of its own, and with that on this thread.
+                underWay.Add(Task.Run(() => SendPartAsync(next, body), CancellationToken.None));
                 if (isLast)
                     break;
                 part = await ReadPartAsync(PartSize(number + 1, length)).ConfigureAwait(false);
@@ -199,7 +201,7 @@ internal static class S3Upload
                     UseChunkEncoding = false,
                 };
                 var answer = await store.Connection.CallAsync(
-                    (s3, token) => s3.UploadPartAsync(request, token), failed.Token, S3Connection.LimitFor(body.Length)).ConfigureAwait(false);
+                    (s3, token) => s3.UploadPartAsync(request, token), failed.Token, store.Connection.LimitFor(body.Length)).ConfigureAwait(false);
                 lock (tags)
                     tags.Add(new PartETag(number, answer.ETag));
                 return (body as MemoryStream)?.GetBuffer();
@@ -307,7 +309,7 @@ internal static class S3Upload
             foreach (var (name, value) in store.UploadHeaders(path))
                 request.Headers[name] = value;
             var answer = await store.Connection.CallAsync(
-                (s3, token) => s3.PutObjectAsync(request, token), CancellationToken.None, S3Connection.LimitFor(size)).ConfigureAwait(false);
+                (s3, token) => s3.PutObjectAsync(request, token), CancellationToken.None, store.Connection.LimitFor(size)).ConfigureAwait(false);
             // The answer has no time of its own; the next listing has S3's, which differs by the transfer.
             return S3ArtifactStore.File(path, size, DateTime.UtcNow, answer.ETag);
         }
