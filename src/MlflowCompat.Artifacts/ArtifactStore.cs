@@ -105,7 +105,7 @@ public abstract class StagedArtifact : IAsyncDisposable
     /// <summary>Bytes of the content.</summary>
     public abstract long Size { get; }
 
-    /// <summary>SHA-256 of the content, as 64 lower-case hexadecimal digits.</summary>
+    /// <summary>SHA-256 of the content, as 64 lower-case hexadecimal digits; empty if the content did not come through this server.</summary>
     public abstract string Sha256 { get; }
 
     /// <summary>
@@ -122,15 +122,43 @@ public abstract class StagedArtifact : IAsyncDisposable
 /// <summary>Uploads whose parts clients send to addresses that the store gives out (contract: endpoints §5, mpu).</summary>
 public abstract class MultipartUploads
 {
+    /// <summary>The number of the last part that an upload can have.</summary>
+    public const int MaxParts = 10_000;
+
+    /// <summary>
+    /// Whether clients send the parts to this server, which hands them to <see cref="PutPartAsync"/>, instead of to the store. The
+    /// addresses are then relative ones, <c>path?upload_id=…&amp;part_number=…</c>, for the server to put its route in front.
+    /// </summary>
+    public virtual bool PartsComeThroughServer => false;
+
     /// <summary>Begins an upload.</summary>
     /// <param name="path">Where the file is going to be.</param>
-    /// <param name="parts">How many parts there will be.</param>
+    /// <param name="parts">How many parts there will be, 1 to <see cref="MaxParts"/>.</param>
     /// <param name="cancellationToken">Ends the call.</param>
     public abstract Task<MultipartUpload> CreateAsync(ArtifactPath path, int parts, CancellationToken cancellationToken);
 
-    /// <summary>Puts the file together from its parts and publishes it.</summary>
+    /// <summary>Takes a part in, replacing one with the same number.</summary>
+    /// <param name="path">Where the file is going to be.</param>
+    /// <param name="uploadId">What <see cref="MultipartUpload.UploadId"/> said.</param>
+    /// <param name="partNumber">Counted from 1.</param>
+    /// <param name="content">Read to its end, in bounded memory.</param>
+    /// <param name="length">Bytes to come, if known.</param>
+    /// <param name="cancellationToken">Ends the call; nothing is left of the part.</param>
+    /// <returns>The ETag of the part, without quotes.</returns>
+    /// <exception cref="ArtifactStoreException">
+    /// <see cref="ArtifactFault.NotFound"/>: no such upload, or no number of a part; <see cref="ArtifactFault.NotSupported"/>, unless
+    /// <see cref="PartsComeThroughServer"/>.
+    /// </exception>
+    public virtual Task<string> PutPartAsync(
+        ArtifactPath path, string uploadId, int partNumber, Stream content, long? length, CancellationToken cancellationToken) =>
+        throw new ArtifactStoreException(ArtifactFault.NotSupported, "Parts go to the store itself");
+
+    /// <summary>
+    /// Puts the file together from its parts, to be recorded and published like any other. Without that the upload goes on: it can be
+    /// completed again, or given up.
+    /// </summary>
     /// <exception cref="ArtifactStoreException"><see cref="ArtifactFault.NotFound"/>: no such upload or part.</exception>
-    public abstract Task<ArtifactEntry> CompleteAsync(
+    public abstract Task<StagedArtifact> CompleteAsync(
         ArtifactPath path, string uploadId, IReadOnlyList<UploadedPart> parts, CancellationToken cancellationToken);
 
     /// <summary>Gives the upload up and removes its parts; does nothing if there is none.</summary>
@@ -150,7 +178,7 @@ public sealed record PartAddress(int PartNumber, string Url, IReadOnlyDictionary
 
 /// <summary>A part that a client has sent.</summary>
 /// <param name="PartNumber">Counted from 1.</param>
-/// <param name="ETag">As the answer to its PUT had it.</param>
+/// <param name="ETag">As the answer to its PUT had it, with quotes or without.</param>
 public sealed record UploadedPart(int PartNumber, string ETag);
 
 /// <summary>Addresses under which clients read and write files by themselves, for a while.</summary>

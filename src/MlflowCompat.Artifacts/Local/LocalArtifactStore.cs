@@ -28,15 +28,25 @@ public sealed class LocalArtifactStore : ArtifactStore
     /// <summary>Attempts to publish into a folder that others remove, which they can do again and again only by chance.</summary>
     private const int MaxAttempts = 100;
 
+    /// <summary>By default names that begin with a point are left out.</summary>
+    private static readonly EnumerationOptions EveryEntry = new() { AttributesToSkip = FileAttributes.None, IgnoreInaccessible = false };
+
     private readonly string folder;
 
     /// <summary>Folders with renames that a loss of power could undo.</summary>
     private readonly ConcurrentDictionary<ArtifactPath, bool> unflushed = new();
 
-    internal LocalArtifactStore(string folder) => this.folder = folder;
+    internal LocalArtifactStore(string folder)
+    {
+        this.folder = folder;
+        Multipart = new LocalMultipartUploads(this);
+    }
 
     /// <inheritdoc/>
     public override string StorageType => "local";
+
+    /// <inheritdoc/>
+    public override MultipartUploads Multipart { get; }
 
     /// <summary>The folder that a root names, as an absolute path; null if it is not one of this machine.</summary>
     internal static string? FolderOf(string root)
@@ -111,7 +121,10 @@ public sealed class LocalArtifactStore : ArtifactStore
         ArtifactPath path, Stream content, long? length, CancellationToken cancellationToken)
     {
         CheckTarget(path);
-        return await StageAsync(path, content.ReadAsync, length, NewUploadId(), cancellationToken).ConfigureAwait(false);
+        using var staging = OpenStaging(create: true)!;
+        var uploadId = NewUploadId();
+        var file = await WriteFileAsync(staging, uploadId, content.ReadAsync, length, isFinal: true, cancellationToken).ConfigureAwait(false);
+        return new LocalStagedArtifact(this, path, uploadId, file.Status.Size, file.Sha256!, partsId: null);
     }
 
     /// <inheritdoc/>
@@ -159,13 +172,14 @@ public sealed class LocalArtifactStore : ArtifactStore
     /// <inheritdoc/>
     public override Task DeleteAsync(ArtifactPath path, CancellationToken cancellationToken)
     {
+        CheckNotReserved(path);
         if (path.IsRoot)
         {
             using var whole = OpenRoot();
             foreach (var name in whole is null ? [] : NamesIn(whole))
             {
                 cancellationToken.ThrowIfCancellationRequested();
-                if (name != Reserved)
+                if (!IsReserved(name))
                     Remove(whole!, name);
             }
 
@@ -177,7 +191,6 @@ public sealed class LocalArtifactStore : ArtifactStore
             // Only what is in a folder may be removed; a link to a file is nothing that could be.
             if (parent is null || !parent.IsFolder)
                 return Task.CompletedTask;
-            CheckNotReserved(path);
             Remove(parent, path.Name);
         }
 
@@ -200,30 +213,35 @@ public sealed class LocalArtifactStore : ArtifactStore
         return Task.CompletedTask;
     }
 
-    /// <summary>Makes a file of what <paramref name="read"/> gives, in the staging folder.</summary>
-    /// <param name="path">Where it is going to be.</param>
+    /// <summary>Makes a new file, of which nothing is left if that fails.</summary>
+    /// <param name="parent">The staging folder, or one in it.</param>
+    /// <param name="name">Its name there.</param>
     /// <param name="read">Fills a part of the buffer and says how much; 0 at the end.</param>
     /// <param name="length">Bytes to come, if known.</param>
-    /// <param name="uploadId">Its name.</param>
+    /// <param name="isFinal">Whether it is to be published as it is: it is hashed and flushed to disk.</param>
     /// <param name="cancellationToken">Ends the upload.</param>
-    internal async Task<StagedArtifact> StageAsync(
-        ArtifactPath path,
+    internal static async Task<(FileStatus Status, string? Sha256)> WriteFileAsync(
+        Place parent,
+        string name,
         Func<Memory<byte>, CancellationToken, ValueTask<int>> read,
         long? length,
-        string uploadId,
+        bool isFinal,
         CancellationToken cancellationToken)
     {
-        using var staging = OpenStaging(create: true)!;
-        using var file = CreateFile(staging, uploadId, length);
+        using var file = CreateFile(parent, name, length);
         try
         {
-            var staged = await WriteAsync(file, read, length, cancellationToken).ConfigureAwait(false);
-            Try(() => RandomAccess.FlushToDisk(file));
-            return new LocalStagedArtifact(this, path, uploadId, staged.Size, staged.Sha256);
+            using var hash = isFinal ? IncrementalHash.CreateHash(HashAlgorithmName.SHA256) : null;
+            await WriteAsync(file, hash, read, length, cancellationToken).ConfigureAwait(false);
+            if (isFinal)
+                Try(() => RandomAccess.FlushToDisk(file));
+            if (Linux.Stat(file, out var status) is var error and not 0)
+                throw Errno.ToFault(error);
+            return (status, hash is null ? null : Convert.ToHexStringLower(hash.GetHashAndReset()));
         }
         catch
         {
-            Linux.RemoveFile(staging.Handle, uploadId);
+            Linux.RemoveFile(parent.Handle, name);
             throw;
         }
     }
@@ -242,7 +260,8 @@ public sealed class LocalArtifactStore : ArtifactStore
             if (Linux.Stat(staging.Handle, uploadId, out var status) is var missing and not 0)
                 return missing == Errno.NoEntry ? null : throw Errno.ToFault(missing);
 
-            var error = OpenOrMakeFolder(path.Parent, out var parent);
+            using var root = OpenRoot(create: true)!;
+            var error = OpenOrMakeFolder(root, path.Parent, out var parent);
             using (parent)
             {
                 if (error == 0)
@@ -296,15 +315,19 @@ public sealed class LocalArtifactStore : ArtifactStore
     /// <summary>Whether a text can be an upload id of this store; nothing else may be used as a name in the staging folder.</summary>
     internal static bool IsUploadId(string text) => text.Length == 32 && text.All(char.IsAsciiHexDigitLower);
 
-    private static string Escape(ArtifactPath path) => string.Join('/', path.Value.Split('/').Select(Uri.EscapeDataString));
+    internal static string Escape(ArtifactPath path) => string.Join('/', path.Value.Split('/').Select(Uri.EscapeDataString));
 
     private static string FullPath(string path) => Path.TrimEndingDirectorySeparator(Path.GetFullPath(path));
 
     private static void CheckNotReserved(ArtifactPath path)
     {
-        if (path.Value == Reserved || path.Value.StartsWith(Reserved + "/", StringComparison.Ordinal))
+        if (IsReserved(path.Value))
             throw ArtifactPath.Invalid();
     }
+
+    /// <summary>Whether a path from the root is the folder that this store keeps for itself, or below it; some file systems ignore case.</summary>
+    private static bool IsReserved(string path) =>
+        path.StartsWith(Reserved, StringComparison.OrdinalIgnoreCase) && (path.Length == Reserved.Length || path[Reserved.Length] == '/');
 
     private static ArtifactEntry? Entry(ArtifactPath path, FileStatus status) => status.Kind switch
     {
@@ -352,23 +375,22 @@ public sealed class LocalArtifactStore : ArtifactStore
     private static int OpenBelow(Place root, ArtifactPath path, out Place? place)
     {
         var error = root.Open(path.Value, out place);
-        if (error != 0 || !(root.PathTo(place!.RealPath) + "/").StartsWith(Reserved + "/", StringComparison.Ordinal))
+        if (error != 0 || !IsReserved(root.PathTo(place!)))
             return error;
-        place.Dispose();
+        place!.Dispose();
         place = null;
         return Errno.TooManyLinks;
     }
 
     /// <summary>Opens a folder for writing into it, and makes what is missing of it.</summary>
     /// <returns>0 or the number of the error: <see cref="Errno.NoEntry"/> if what has been made was removed meanwhile.</returns>
-    private int OpenOrMakeFolder(ArtifactPath path, out Place? place)
+    private int OpenOrMakeFolder(Place root, ArtifactPath path, out Place? place)
     {
-        using var root = OpenRoot(create: true)!;
         var error = OpenBelow(root, path, out place);
         if (error == Errno.NoEntry)
         {
             // From above, where somebody may be removing what was just made.
-            error = OpenOrMakeFolder(path.Parent, out var parent);
+            error = OpenOrMakeFolder(root, path.Parent, out var parent);
             using (parent)
             {
                 if (error == 0)
@@ -395,7 +417,7 @@ public sealed class LocalArtifactStore : ArtifactStore
     }
 
     /// <summary>Refuses what could not be published anyhow before its content is taken in.</summary>
-    private void CheckTarget(ArtifactPath path)
+    internal void CheckTarget(ArtifactPath path)
     {
         CheckNotReserved(path);
         if (path.IsRoot)
@@ -451,7 +473,7 @@ public sealed class LocalArtifactStore : ArtifactStore
         {
             cancellationToken.ThrowIfCancellationRequested();
             // Of what is not there any more nothing is said.
-            if ((path.IsRoot && name == Reserved) || path.Below(name) is not { } below || Linux.Stat(place.Handle, name, out var status) != 0)
+            if ((path.IsRoot && IsReserved(name)) || path.Below(name) is not { } below || Linux.Stat(place.Handle, name, out var status) != 0)
                 continue;
             var isLink = status.Kind == FileKind.Link;
             if ((isLink ? Find(below) : Entry(below, status)) is { } entry)
@@ -461,8 +483,8 @@ public sealed class LocalArtifactStore : ArtifactStore
         return entries;
     }
 
-    private static List<string> NamesIn(Place place) => Try(() => new FileSystemEnumerable<string>(
-        Linux.PathOf(place.Handle), (ref FileSystemEntry entry) => entry.FileName.ToString()).ToList());
+    internal static List<string> NamesIn(Place place) => Try(() => new FileSystemEnumerable<string>(
+        Linux.PathOf(place.Handle), (ref FileSystemEntry entry) => entry.FileName.ToString(), EveryEntry).ToList());
 
     /// <summary>Order by code points, which is that of UTF-8; in UTF-16 surrogates come before U+E000.</summary>
     private static int ByCodePoints(string one, string other)
@@ -555,13 +577,13 @@ public sealed class LocalArtifactStore : ArtifactStore
         throw Errno.ToFault(error);
     }
 
-    private static async Task<(long Size, string Sha256)> WriteAsync(
+    private static async Task WriteAsync(
         SafeFileHandle file,
+        IncrementalHash? hash,
         Func<Memory<byte>, CancellationToken, ValueTask<int>> read,
         long? length,
         CancellationToken cancellationToken)
     {
-        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
         var size = 0L;
         var buffer = ArrayPool<byte>.Shared.Rent(BufferSize);
         var writing = Array.Empty<byte>();
@@ -604,25 +626,24 @@ public sealed class LocalArtifactStore : ArtifactStore
                 ArrayPool<byte>.Shared.Return(writing);
         }
 
-        return length is { } expected && size != expected
-            ? throw new EndOfStreamException($"{size} bytes came instead of {expected}")
-            : (size, Convert.ToHexStringLower(hash.GetHashAndReset()));
+        if (length is { } expected && size != expected)
+            throw new EndOfStreamException($"{size} bytes came instead of {expected}");
 
         void Append(byte[] bytes, int count, long offset)
         {
-            hash.AppendData(bytes, 0, count);
+            hash?.AppendData(bytes, 0, count);
             Try(() => RandomAccess.Write(file, bytes.AsSpan(0, count), offset));
         }
     }
 
-    private static void Try(Action action) => Try<object?>(() =>
+    internal static void Try(Action action) => Try<object?>(() =>
     {
         action();
         return null;
     });
 
     /// <summary>Calls what reports errors of the file system by exceptions of .NET.</summary>
-    private static T Try<T>(Func<T> function)
+    internal static T Try<T>(Func<T> function)
     {
         try
         {

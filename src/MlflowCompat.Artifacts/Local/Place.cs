@@ -39,9 +39,8 @@ internal sealed class Place(SafeFileHandle handle, FileStatus status, string rea
     /// <summary>Opens a folder by its absolute path.</summary>
     public static int OpenAbsolute(string path, out Place? place) => Open(null, path, out place);
 
-    /// <summary>The path from this folder to one that is in it; null if it is not.</summary>
-    public string? PathTo(string realPath) =>
-        !Contains(realPath) ? null : realPath.Length == RealPath.Length ? "" : realPath[Prefix.Length..];
+    /// <summary>The path from this folder to a place that was opened from it, free of links; empty for itself.</summary>
+    public string PathTo(Place place) => place.RealPath.Length == RealPath.Length ? "" : place.RealPath[Prefix.Length..];
 
     /// <inheritdoc/>
     public void Dispose() => Handle.Dispose();

@@ -1,0 +1,52 @@
+using System.Diagnostics;
+using MlflowCompat.Testing;
+
+namespace MlflowCompat.Artifacts.Tests;
+
+/// <summary>A file system of 1 MiB in memory, for what happens when it is full or read-only.</summary>
+internal sealed class SmallFileSystem : IDisposable
+{
+    /// <summary>Why there can be none on this machine, or null.</summary>
+    public static readonly string? Impossible = Try();
+
+    public SmallFileSystem() => Run("mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", Folder);
+
+    public string Folder { get; } = TestFolder.Create();
+
+    public void MakeReadOnly() => Run("mount", "-o", "remount,ro", Folder);
+
+    public void Dispose()
+    {
+        Run("umount", Folder);
+        TestFolder.Remove(Folder);
+    }
+
+    private static string? Try()
+    {
+        try
+        {
+            new SmallFileSystem().Dispose();
+            return null;
+        }
+        catch (Exception exception) when (exception is InvalidOperationException or System.ComponentModel.Win32Exception)
+        {
+            return $"No file system can be mounted here: {exception.Message}";
+        }
+    }
+
+    private static void Run(string program, params string[] arguments)
+    {
+        using var process = Process.Start(new ProcessStartInfo(program, arguments) { RedirectStandardError = true })!;
+        var error = process.StandardError.ReadToEnd();
+        process.WaitForExit();
+        if (process.ExitCode != 0)
+            throw new InvalidOperationException(error.Trim());
+    }
+}
+
+/// <summary>A fact about a full or read-only file system; skipped, with the reason, where none can be mounted.</summary>
+[AttributeUsage(AttributeTargets.Method)]
+public sealed class SmallFileSystemFactAttribute : FactAttribute
+{
+    public SmallFileSystemFactAttribute() => Skip = SmallFileSystem.Impossible;
+}
