@@ -12,7 +12,7 @@ public static class ArtifactContentTypes
         "py", "py3", "csv", "tsv", "md", "rst", "MLmodel", "MLproject",
     ];
 
-    private static readonly Dictionary<string, string> Guesses = new()
+    private static readonly Dictionary<string, string> Guesses = new(StringComparer.OrdinalIgnoreCase)
     {
         ["avi"] = "video/x-msvideo",
         ["avif"] = "image/avif",
@@ -70,12 +70,10 @@ public static class ArtifactContentTypes
 
     /// <summary>The type with which this server sends a file: what can be read as text is text.</summary>
     /// <param name="name">The last segment of its path.</param>
-    public static string Of(string name) => Text.Contains(Ending(name)) ? "text/plain" : Guess(name);
+    public static string Of(string name) => Text.Contains(name[(name.LastIndexOf('.') + 1)..]) ? "text/plain" : Guess(name);
 
     /// <summary>The type that a store keeps with a file, as clients that write to it themselves guess it.</summary>
     /// <param name="name">The last segment of its path.</param>
-    public static string Guess(string name) => Guesses.GetValueOrDefault(Ending(name)) ?? Unknown;
-
-    /// <summary>What follows the last dot; the whole name where there is none.</summary>
-    private static string Ending(string name) => name[(name.LastIndexOf('.') + 1)..];
+    public static string Guess(string name) =>
+        name.LastIndexOf('.') is var dot and > 0 && Guesses.TryGetValue(name[(dot + 1)..], out var type) ? type : Unknown;
 }

@@ -2,7 +2,7 @@ using System.Net;
 using System.Net.Sockets;
 using System.Security.Cryptography;
 using MlflowCompat.Artifacts.S3;
-using Microsoft.AspNetCore.Http;
+using MlflowCompat.Testing;
 
 namespace MlflowCompat.Artifacts.Tests;
 
@@ -367,11 +367,23 @@ public sealed class S3ArtifactStoreTests : IAsyncLifetime, IDisposable
             parts.Add(new(part.PartNumber, answer.Headers.ETag!.Tag));
         }
 
-        Assert.Equal(
-            ArtifactFault.NotFound,
-            await FaultAsync(() => store.Multipart.CompleteAsync(P("d/model.json"), upload.UploadId, [.. parts, new(3, "\"no\"")], default)));
+        foreach (var wrong in new[] { [], [.. parts, parts[0]], [.. parts, new(3, "no")], new[] { parts[0], new(2, "no") } })
+        {
+            Assert.Equal(
+                ArtifactFault.NotFound,
+                await FaultAsync(() => store.Multipart.CompleteAsync(P("d/model.json"), upload.UploadId, wrong, default)));
+        }
+
         parts.Reverse();
-        Assert.Equal(2, (await store.Multipart.CompleteAsync(P("d/model.json"), upload.UploadId, parts, default)).Size);
+        await using (var forgotten = await store.Multipart.CompleteAsync(P("d/model.json"), upload.UploadId, parts, default))
+            Assert.Equal((2L, ""), (forgotten.Size, forgotten.Sha256));
+        await using (var staged = await store.Multipart.CompleteAsync(P("d/model.json"), upload.UploadId, parts, default))
+        {
+            Assert.Empty(s3.Objects);
+            Assert.Equal(2, (await staged.PublishAsync()).Size);
+            Assert.Equal(2, (await store.RecoverAsync(P("d/model.json"), staged.UploadId, default))?.Size);
+        }
+
         Assert.Equal([1, 2], s3.Objects["a/d/model.json"].Content);
         Assert.Equal("application/json", s3.Objects["a/d/model.json"].Headers["Content-Type"]);
 
@@ -381,6 +393,35 @@ public sealed class S3ArtifactStoreTests : IAsyncLifetime, IDisposable
         Assert.Empty(s3.Uploads);
         Assert.Equal(ArtifactFault.NotFound, await FaultAsync(() => store.Multipart.CompleteAsync(P("g"), other.UploadId, parts, default)));
         Assert.Equal(ArtifactFault.NotAFile, await FaultAsync(() => store.Multipart.CreateAsync(P("d"), 1, default)));
+    }
+
+    [Fact]
+    public async Task Presigned_AddressesAndHeaders_AreTakenTogetherOnly()
+    {
+        Open(s3.Options with { UploadHeaders = new Dictionary<string, string> { ["x-amz-meta-team"] = "ml" } });
+        using var http = new HttpClient();
+
+        var up = await store.Presigned!.ForUploadAsync(P("d e/é+.json"), TimeSpan.FromMinutes(1), default);
+        Assert.Contains("X-Amz-SignedHeaders=content-type%3Bhost%3Bx-amz-meta-team&", up.Url, StringComparison.Ordinal);
+        Assert.Equal(["Content-Type=application/json", "x-amz-meta-team=ml"], up.Headers.Select(header => $"{header.Key}={header.Value}").Order());
+        foreach (var headers in new[] { up.Headers, new Dictionary<string, string>() })
+        {
+            using var body = new ByteArrayContent([1, 2, 3]);
+            foreach (var (name, value) in headers)
+                body.Headers.Add(name, value);
+            using var answer = await http.PutAsync(up.Url, body);
+            Assert.Equal(headers.Count > 0 ? HttpStatusCode.OK : HttpStatusCode.Forbidden, answer.StatusCode);
+        }
+
+        var down = await store.Presigned.ForDownloadAsync(P("d e/é+.json"), TimeSpan.FromMinutes(1), default);
+        Assert.Equal(3, down.Size);
+        Assert.Empty(down.Headers);
+        Assert.Equal([1, 2, 3], await http.GetByteArrayAsync(down.Url));
+
+        Assert.Equal("ml", s3.Objects["a/d e/é+.json"].Headers["x-amz-meta-team"]);
+
+        Open(s3.Options with { SecretAccessKey = "wrong" });
+        Assert.Equal(ArtifactFault.Refused, await FaultAsync(() => store.OpenAsync(P("d e/é+.json"), default)));
     }
 
     [Fact]
@@ -421,7 +462,7 @@ public sealed class S3ArtifactStoreTests : IAsyncLifetime, IDisposable
     public void Parts_OfTheLargestFiles_AreEnough(long? length)
     {
         long size = 0;
-        for (var number = 1; number <= S3Upload.MaxParts; number++)
+        for (var number = 1; number <= MultipartUploads.MaxParts; number++)
             size += S3Upload.PartSize(number, length);
         Assert.True(size >= (length ?? 5L << 40));
     }
@@ -472,17 +513,18 @@ public sealed class S3ArtifactStoreTests : IAsyncLifetime, IDisposable
     private void CutAfter(int bytes, Func<bool> isToCut) => s3.Intercept = context =>
     {
         if (context.Request.Method == "GET" && context.Request.Path.Value!.Contains("/a/", StringComparison.Ordinal) && isToCut())
-            context.Response.Body = new CutStream(context, context.Response.Body, bytes);
+            context.Response.Body = new CutStream(context.Response.Body, bytes);
         return Task.FromResult(false);
     };
 
-    private sealed class CutStream(HttpContext context, Stream body, int left) : MemoryStream
+    private sealed class CutStream(Stream body, int left) : MemoryStream
     {
         public override async ValueTask WriteAsync(ReadOnlyMemory<byte> buffer, CancellationToken cancellationToken = default)
         {
-            await body.WriteAsync(buffer[..Math.Min(left, buffer.Length)], cancellationToken);
-            await body.FlushAsync(cancellationToken);
-            context.Abort();
+            // The server closes connections over which less was sent than announced.
+            var sent = Math.Min(left, buffer.Length);
+            left -= sent;
+            await body.WriteAsync(buffer[..sent], cancellationToken);
         }
     }
 }

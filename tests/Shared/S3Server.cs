@@ -7,8 +7,8 @@ namespace MlflowCompat.Testing;
 /// <c>$XDG_CACHE_HOME/mlflow-compat</c>. All tests of the process share it and one bucket; each takes a prefix of its own.
 /// </summary>
 /// <remarks>
-/// It checks signatures and serves objects as S3 does, but not: conditions (If-Match), anything about unfinished uploads (listing them or
-/// their parts, giving them up), and the SHA-256 of what is sent.
+/// It stores and serves objects as S3 does. It does not know conditions (If-Match), unfinished uploads (listing them or their parts, giving
+/// them up), signatures (of version 4), and the SHA-256 of what is sent.
 /// </remarks>
 public sealed class S3Server
 {

@@ -12,7 +12,7 @@ internal sealed class S3MultipartUploads(S3ArtifactStore store) : MultipartUploa
     public override async Task<MultipartUpload> CreateAsync(ArtifactPath path, int parts, CancellationToken cancellationToken)
     {
         ArgumentOutOfRangeException.ThrowIfNegativeOrZero(parts);
-        ArgumentOutOfRangeException.ThrowIfGreaterThan(parts, S3Upload.MaxParts);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(parts, MaxParts);
         await store.RefuseFolderAsync(path, cancellationToken).ConfigureAwait(false);
         var uploadId = await S3Upload.BeginAsync(store, path, cancellationToken).ConfigureAwait(false);
         var addresses = new List<PartAddress>(parts);
@@ -25,14 +25,9 @@ internal sealed class S3MultipartUploads(S3ArtifactStore store) : MultipartUploa
         return new(uploadId, addresses);
     }
 
-    public override async Task<ArtifactEntry> CompleteAsync(
-        ArtifactPath path, string uploadId, IReadOnlyList<UploadedPart> parts, CancellationToken cancellationToken)
-    {
-        var tags = parts.OrderBy(part => part.PartNumber).Select(part => new PartETag(part.PartNumber, part.ETag)).ToList();
-        await S3Upload.CompleteAsync(store, path, uploadId, tags, cancellationToken).ConfigureAwait(false);
-        return await store.FindFileAsync(path, cancellationToken).ConfigureAwait(false)
-            ?? throw new ArtifactStoreException(ArtifactFault.NotFound, "The artifact was deleted as soon as it was there");
-    }
+    public override Task<StagedArtifact> CompleteAsync(
+        ArtifactPath path, string uploadId, IReadOnlyList<UploadedPart> parts, CancellationToken cancellationToken) =>
+        S3Upload.StagePartsAsync(store, path, uploadId, parts, cancellationToken);
 
     public override Task AbortAsync(ArtifactPath path, string uploadId, CancellationToken cancellationToken) =>
         store.AbortAsync(store.KeyOf(path), uploadId, cancellationToken);

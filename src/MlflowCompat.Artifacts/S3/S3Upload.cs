@@ -14,9 +14,6 @@ namespace MlflowCompat.Artifacts.S3;
 /// </remarks>
 internal static class S3Upload
 {
-    /// <summary>Parts that an upload may have.</summary>
-    public const int MaxParts = 10_000;
-
     private const int MiB = 1 << 20;
 
     /// <summary>What is smaller is not sent in parts.</summary>
@@ -36,7 +33,7 @@ internal static class S3Upload
     public static long PartSize(int number, long? length) => (number, length) switch
     {
         (1, _) => SmallestPart,
-        (_, { } known) => Math.Max(SmallestPart, (known / (MaxParts - 1) + MiB) / MiB * MiB),
+        (_, { } known) => Math.Max(SmallestPart, (known / (MultipartUploads.MaxParts - 1) + MiB) / MiB * MiB),
         (<= 1000, _) => SmallestPart,
         (<= 4000, _) => LargestInMemory,
         _ => 1024L * MiB,
@@ -96,6 +93,29 @@ internal static class S3Upload
         }
     }
 
+    /// <summary>Takes the parts that clients have sent for an upload; see <see cref="MultipartUploads.CompleteAsync"/>.</summary>
+    public static async Task<StagedArtifact> StagePartsAsync(
+        S3ArtifactStore store, ArtifactPath path, string uploadId, IReadOnlyList<UploadedPart> parts, CancellationToken cancellationToken)
+    {
+        await store.RefuseFolderAsync(path, cancellationToken).ConfigureAwait(false);
+        var listed = (await ListPartsAsync(store, path, uploadId, cancellationToken).ConfigureAwait(false))
+            .ToDictionary(part => part.PartNumber ?? 0);
+        var tags = new List<PartETag>(parts.Count);
+        var size = 0L;
+        foreach (var part in parts.OrderBy(part => part.PartNumber))
+        {
+            // Taken out, so that a part that is named twice is missing once.
+            if (!listed.Remove(part.PartNumber, out var sent) || sent.ETag.Trim('"') != part.ETag.Trim('"'))
+                throw new ArtifactStoreException(ArtifactFault.NotFound, "No such upload, or it lacks a part");
+            tags.Add(new PartETag(part.PartNumber, sent.ETag));
+            size += sent.Size ?? 0;
+        }
+
+        return tags.Count > 0
+            ? new Large(store, path, uploadId, tags, size, sha256: "") { IsOfClient = true }
+            : throw new ArtifactStoreException(ArtifactFault.NotFound, "No such upload, or it lacks a part");
+    }
+
     /// <summary>Begins an upload in parts and returns its id.</summary>
     public static async Task<string> BeginAsync(S3ArtifactStore store, ArtifactPath path, CancellationToken cancellationToken)
     {
@@ -147,7 +167,7 @@ internal static class S3Upload
             long size = 0;
             for (var number = 1; part.Length > 0; number++)
             {
-                if (number > MaxParts)
+                if (number > MultipartUploads.MaxParts)
                     throw new ArtifactStoreException(ArtifactFault.Full, "The artifact is larger than S3 allows");
                 if (underWay.Count == PartsUnderWay)
                     await EndOneAsync().ConfigureAwait(false);
@@ -322,6 +342,9 @@ internal static class S3Upload
     {
         private bool isPublished;
 
+        /// <summary>Whether a client sends the parts; then only the client gives the upload up.</summary>
+        public bool IsOfClient { get; init; }
+
         // With what RecoverAsync must see to believe that the upload is whole.
         public override string UploadId { get; } = string.Create(CultureInfo.InvariantCulture, $"parts:{size}:{parts.Count}:{uploadId}");
 
@@ -359,7 +382,7 @@ internal static class S3Upload
 
         public override async ValueTask DisposeAsync()
         {
-            if (!isPublished)
+            if (!isPublished && !IsOfClient)
                 await ForgetAsync(store, path, uploadId).ConfigureAwait(false);
         }
 

@@ -7,16 +7,19 @@ using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting;
 using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Http.Extensions;
+using Microsoft.AspNetCore.Http.Features;
 using Microsoft.Extensions.Logging;
 
-namespace MlflowCompat.Artifacts.Tests;
+namespace MlflowCompat.Testing;
 
 /// <summary>
 /// What the stores use of S3, in memory, for what no small S3 server has: conditions, unfinished uploads, and failures when a test wants
-/// them. It checks what is sent against its SHA-256, takes no body in aws-chunked form, and believes every signature.
+/// them. It checks signatures, and what is sent against its SHA-256, and takes no body in aws-chunked form.
 /// </summary>
 internal sealed class FakeS3 : IAsyncDisposable
 {
+    private const string Secret = "hush";
+
     private readonly WebApplication app;
 
     private FakeS3()
@@ -49,7 +52,7 @@ internal sealed class FakeS3 : IAsyncDisposable
 
     public S3Options Options => new()
     {
-        Endpoint = Endpoint, PathStyle = true, AccessKeyId = "AKIDTEST", SecretAccessKey = "hush", Region = "eu-central-1",
+        Endpoint = Endpoint, PathStyle = true, AccessKeyId = "AKIDTEST", SecretAccessKey = Secret, Region = "eu-central-1",
     };
 
     public static async Task<FakeS3> StartAsync()
@@ -79,7 +82,9 @@ internal sealed class FakeS3 : IAsyncDisposable
         await context.Request.Body.CopyToAsync(body);
         var content = body.ToArray();
         var declared = context.Request.Headers["x-amz-content-sha256"].ToString();
-        if (declared.StartsWith("STREAMING", StringComparison.Ordinal))
+        if (!IsSigned(context.Request))
+            await FailAsync(context, 403, "SignatureDoesNotMatch");
+        else if (declared.StartsWith("STREAMING", StringComparison.Ordinal))
             await FailAsync(context, 501, "NotImplemented");
         else if (declared.Length == 64 && declared != Convert.ToHexStringLower(SHA256.HashData(content)))
             await FailAsync(context, 400, "XAmzContentSHA256Mismatch");
@@ -123,6 +128,39 @@ internal sealed class FakeS3 : IAsyncDisposable
             await context.Response.WriteAsync(answer.ToString());
         else if (request.Method is "GET" or "HEAD")
             await GetAsync(context, key);
+    }
+
+    /// <summary>Whether the signature, in a header or in the query, is right (AWS Signature Version 4).</summary>
+    private static bool IsSigned(HttpRequest request)
+    {
+        var target = request.HttpContext.Features.Get<IHttpRequestFeature>()!.RawTarget.Split('?', 2);
+        var query = (target.Length > 1 ? target[1] : "").Split('&', StringSplitOptions.RemoveEmptyEntries)
+            .Select(pair => pair.Split('=', 2)).ToDictionary(pair => Uri.UnescapeDataString(pair[0]), pair => pair.Length > 1 ? Uri.UnescapeDataString(pair[1]) : "");
+        var given = request.Headers.Authorization.ToString() is { Length: > 0 } header
+            ? header.Split([' ', ','], StringSplitOptions.RemoveEmptyEntries)[1..].Select(pair => pair.Split('=', 2)).ToDictionary(pair => pair[0], pair => pair[1])
+            : query.ToDictionary(pair => pair.Key.Replace("X-Amz-", "", StringComparison.Ordinal), pair => pair.Value);
+        if (!query.Remove("X-Amz-Signature") && !given.ContainsKey("Signature"))
+            return false;
+
+        var scope = given["Credential"].Split('/', 2)[1];
+        var signedHeaders = given["SignedHeaders"];
+        var canonical = string.Join(
+            '\n',
+            request.Method,
+            string.Join('/', target[0].Split('/').Select(segment => Uri.EscapeDataString(Uri.UnescapeDataString(segment)))),
+            string.Join('&', query.Select(pair => $"{Uri.EscapeDataString(pair.Key)}={Uri.EscapeDataString(pair.Value)}").Order(StringComparer.Ordinal)),
+            string.Concat(signedHeaders.Split(';').Select(name => $"{name}:{request.Headers[name].ToString().Trim()}\n")),
+            signedHeaders,
+            request.Headers["x-amz-content-sha256"] is { Count: > 0 } declared ? declared.ToString() : "UNSIGNED-PAYLOAD");
+        var toSign = string.Join(
+            '\n',
+            "AWS4-HMAC-SHA256",
+            query.GetValueOrDefault("X-Amz-Date") ?? request.Headers["x-amz-date"].ToString(),
+            scope,
+            Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(canonical))));
+        var key = scope.Split('/').Aggregate(
+            Encoding.UTF8.GetBytes("AWS4" + Secret), (key, part) => HMACSHA256.HashData(key, Encoding.UTF8.GetBytes(part)));
+        return given["Signature"] == Convert.ToHexStringLower(HMACSHA256.HashData(key, Encoding.UTF8.GetBytes(toSign)));
     }
 
     private static (XElement?, string?) Ok(XElement? answer = null) => (answer, null);
