@@ -1,6 +1,7 @@
 using System.Net;
 using System.Net.Sockets;
 using System.Security.Cryptography;
+using System.Security.Cryptography.X509Certificates;
 using MlflowCompat.Artifacts.S3;
 using MlflowCompat.Testing;
 
@@ -310,6 +311,35 @@ public sealed class S3ArtifactStoreTests : IAsyncLifetime, IDisposable
         silent = true;
         Assert.Equal(ArtifactFault.Unavailable, await FaultAsync(() => store.OpenAsync(P("f"), default)));
         Assert.Equal(ArtifactFault.Unavailable, await FaultAsync(() => open.CopyToAsync(Stream.Null, 1, 10, default)));
+    }
+
+    [Fact]
+    public async Task Server_WithACertificateOfItsOwn_IsBelievedWhenSaidSo()
+    {
+        using var key = ECDsa.Create();
+        var request = new CertificateRequest("CN=tests", key, HashAlgorithmName.SHA256);
+        var names = new SubjectAlternativeNameBuilder();
+        names.AddIpAddress(IPAddress.Loopback);
+        request.CertificateExtensions.Add(names.Build());
+        using var certificate = request.CreateSelfSigned(DateTimeOffset.UtcNow.AddDays(-1), DateTimeOffset.UtcNow.AddDays(1));
+        await using var tls = await FakeS3.StartAsync(certificate);
+        var bundle = Path.Combine(TestFolder.Create(), "ca.pem");
+        await File.WriteAllTextAsync(bundle, certificate.ExportCertificatePem());
+
+        Open(tls.Options);
+        Assert.Equal(ArtifactFault.Unavailable, await FaultAsync(() => store.OpenAsync(P("f"), default)));
+        foreach (var options in new[] { tls.Options with { IgnoreTls = true }, tls.Options with { CaBundle = bundle } })
+        {
+            Open(options);
+            foreach (var length in new[] { 3, 17 * MiB })
+            {
+                await PutAsync("f", new byte[length]);
+                Assert.Equal(length, tls.Objects["a/f"].Content.Length);
+                Assert.Equal(length, (await ReadAsync("f")).Length);
+            }
+        }
+
+        Assert.Throws<ArgumentException>(() => Open(tls.Options with { CaBundle = Path.GetDirectoryName(bundle) }));
     }
 
     [Fact]

@@ -68,7 +68,7 @@ internal sealed class S3PresignedAddresses(S3ArtifactStore store) : PresignedAdd
     {
         request.BucketName = store.Bucket;
         request.Key = store.KeyOf(path);
-        request.Protocol = store.Connection.Options.Endpoint is { Scheme: "http" } ? Protocol.HTTP : Protocol.HTTPS;
+        request.Protocol = store.Connection.IsTls ? Protocol.HTTPS : Protocol.HTTP;
         request.Expires = DateTime.UtcNow + (lifetime < TimeSpan.FromSeconds(1) ? TimeSpan.FromSeconds(1) : lifetime > Longest ? Longest : lifetime);
         try
         {

@@ -30,8 +30,8 @@ internal sealed class S3Connection : IDisposable
             MaxErrorRetry = Retries,
             RetryMode = RequestRetryMode.Standard,
             IgnoreConfiguredEndpointUrls = true,
-            // Contents are signed with their SHA-256, which every server checks. Checksums in trailers say no more, and many that speak
-            // S3 do not know them.
+            // Contents are signed with their SHA-256, which every server checks, or protected by TLS. Checksums in trailers say no more, and
+            // many that speak S3 do not know them.
             RequestChecksumCalculation = RequestChecksumCalculation.WHEN_REQUIRED,
             ResponseChecksumValidation = ResponseChecksumValidation.WHEN_REQUIRED,
         };
@@ -70,6 +70,9 @@ internal sealed class S3Connection : IDisposable
 
     public AmazonS3Client Client { get; }
 
+    /// <summary>Whether connections are encrypted.</summary>
+    public bool IsTls => Options.Endpoint is not { Scheme: "http" };
+
     /// <summary>How long it may take to send so many bytes, at 256 KiB a second.</summary>
     public TimeSpan LimitFor(long bytes) => Options.CallLimit + TimeSpan.FromSeconds(bytes >> 18);
 
@@ -104,8 +107,9 @@ internal sealed class S3Connection : IDisposable
                     or HttpStatusCode.TooManyRequests or HttpStatusCode.RequestTimeout } => Unavailable(exception),
             AmazonS3Exception { ErrorCode: "NoSuchBucket" } =>
                 Refused($"The artifact store has no such bucket; {Look} the artifacts destination", exception),
-            AmazonS3Exception { ErrorCode: "NoSuchKey" or "NoSuchUpload" or "InvalidPart" or "InvalidPartOrder" }
-                or AmazonS3Exception { StatusCode: HttpStatusCode.NotFound } =>
+            AmazonS3Exception { ErrorCode: "NoSuchUpload" or "InvalidPart" or "InvalidPartOrder" } =>
+                new(ArtifactFault.NotFound, "No such upload, or it lacks a part", exception),
+            AmazonS3Exception { StatusCode: HttpStatusCode.NotFound } =>
                 new(ArtifactFault.NotFound, "No such artifact", exception),
             AmazonS3Exception { StatusCode: HttpStatusCode.Unauthorized or HttpStatusCode.Forbidden } refused => Refused(
                 $"The artifact store refuses this server ({refused.ErrorCode}); {Look} its credentials and what they permit", exception),
@@ -157,7 +161,7 @@ internal sealed class S3Connection : IDisposable
             {
                 authorities.ImportFromPemFile(bundle);
             }
-            catch (Exception exception) when (exception is System.Security.Cryptography.CryptographicException or IOException)
+            catch (Exception exception) when (exception is System.Security.Cryptography.CryptographicException or IOException or UnauthorizedAccessException)
             {
                 throw new ArgumentException($"AWS_CA_BUNDLE '{bundle}': it cannot be read.", exception);
             }

@@ -30,6 +30,7 @@ internal sealed class S3Content(S3ArtifactStore store, ArtifactEntry entry, GetO
         }
 
         var buffer = ArrayPool<byte>.Shared.Rent(BufferSize);
+        var limited = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
         try
         {
             var failures = 0;
@@ -39,23 +40,32 @@ internal sealed class S3Content(S3ArtifactStore store, ArtifactEntry entry, GetO
                 try
                 {
                     response ??= await OpenAgainAsync(offset, end, cancellationToken).ConfigureAwait(false);
-                    read = await ReadAsync(response.ResponseStream, buffer, end - offset, cancellationToken).ConfigureAwait(false);
+                    limited.CancelAfter(store.Connection.Options.IdleLimit);
+                    read = await response.ResponseStream.ReadAsync(buffer.AsMemory(0, (int)Math.Min(buffer.Length, end - offset)), limited.Token)
+                        .ConfigureAwait(false);
+                    if (read == 0)
+                        throw new EndOfStreamException();
                 }
                 catch (Exception exception) when (IsBroken(exception) && !cancellationToken.IsCancellationRequested)
                 {
                     response?.Dispose();
                     response = null;
                     if (++failures > Resumptions)
-                        throw new IOException("The artifact store breaks its connections.", exception);
+                        throw new IOException("The artifact store breaks its connections", exception);
+                    limited.Dispose();
+                    limited = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
                     continue;
                 }
 
+                // Whoever takes the bytes may take its time.
+                limited.CancelAfter(Timeout.Infinite);
                 await destination.WriteAsync(buffer.AsMemory(0, read), cancellationToken).ConfigureAwait(false);
                 offset += read;
             }
         }
         finally
         {
+            limited.Dispose();
             response?.Dispose();
             ArrayPool<byte>.Shared.Return(buffer);
         }
@@ -65,14 +75,6 @@ internal sealed class S3Content(S3ArtifactStore store, ArtifactEntry entry, GetO
     {
         Interlocked.Exchange(ref unread, null)?.Dispose();
         return ValueTask.CompletedTask;
-    }
-
-    private async Task<int> ReadAsync(Stream source, byte[] buffer, long left, CancellationToken cancellationToken)
-    {
-        using var limited = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
-        limited.CancelAfter(store.Connection.Options.IdleLimit);
-        var read = await source.ReadAsync(buffer.AsMemory(0, (int)Math.Min(buffer.Length, left)), limited.Token).ConfigureAwait(false);
-        return read > 0 ? read : throw new EndOfStreamException();
     }
 
     private static bool IsBroken(Exception exception) =>
@@ -105,5 +107,5 @@ internal sealed class S3Content(S3ArtifactStore store, ArtifactEntry entry, GetO
         }
     }
 
-    private sealed class ReplacedException(Exception? inner) : IOException("The artifact was replaced while it was read.", inner);
+    private sealed class ReplacedException(Exception? inner) : IOException("The artifact was replaced while it was read", inner);
 }

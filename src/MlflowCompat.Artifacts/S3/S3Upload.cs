@@ -174,7 +174,7 @@ internal static class S3Upload
                 size += part.Length;
                 var isLast = part.Length < PartSize(number, length);
                 var (next, body) = (number, part);
-                // The SDK begins with a SHA-256 of its own, and with that on this thread.
+                // Without TLS the SDK begins with a SHA-256 of its own, and with that on this thread.
                 underWay.Add(Task.Run(() => SendPartAsync(next, body), CancellationToken.None));
                 if (isLast)
                     break;
@@ -219,6 +219,7 @@ internal static class S3Upload
                     PartSize = body.Length,
                     InputStream = body,
                     UseChunkEncoding = false,
+                    DisablePayloadSigning = store.Connection.IsTls,
                 };
                 var answer = await store.Connection.CallAsync(
                     (s3, token) => s3.UploadPartAsync(request, token), failed.Token, store.Connection.LimitFor(body.Length)).ConfigureAwait(false);
@@ -325,6 +326,7 @@ internal static class S3Upload
                 Key = store.KeyOf(path),
                 InputStream = new MemoryStream(content, 0, size, writable: false),
                 UseChunkEncoding = false,
+                DisablePayloadSigning = store.Connection.IsTls,
             };
             foreach (var (name, value) in store.UploadHeaders(path))
                 request.Headers[name] = value;

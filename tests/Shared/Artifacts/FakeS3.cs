@@ -1,5 +1,7 @@
 using System.Globalization;
+using System.Net;
 using System.Security.Cryptography;
+using System.Security.Cryptography.X509Certificates;
 using System.Text;
 using System.Xml.Linq;
 using MlflowCompat.Artifacts.S3;
@@ -22,11 +24,19 @@ internal sealed class FakeS3 : IAsyncDisposable
 
     private readonly WebApplication app;
 
-    private FakeS3()
+    private FakeS3(X509Certificate2? certificate)
     {
         var builder = WebApplication.CreateSlimBuilder();
         builder.Logging.ClearProviders();
-        builder.WebHost.UseUrls("http://127.0.0.1:0").ConfigureKestrel(kestrel => kestrel.Limits.MaxRequestBodySize = null);
+        builder.WebHost.ConfigureKestrel(kestrel =>
+        {
+            kestrel.Limits.MaxRequestBodySize = null;
+            kestrel.Listen(IPAddress.Loopback, 0, listen =>
+            {
+                if (certificate is not null)
+                    listen.UseHttps(certificate);
+            });
+        });
         app = builder.Build();
         app.Run(HandleAsync);
     }
@@ -55,9 +65,10 @@ internal sealed class FakeS3 : IAsyncDisposable
         Endpoint = Endpoint, PathStyle = true, AccessKeyId = "AKIDTEST", SecretAccessKey = Secret, Region = "eu-central-1",
     };
 
-    public static async Task<FakeS3> StartAsync()
+    /// <summary>Starts one, with TLS if there is a certificate.</summary>
+    public static async Task<FakeS3> StartAsync(X509Certificate2? certificate = null)
     {
-        var fake = new FakeS3();
+        var fake = new FakeS3(certificate);
         await fake.app.StartAsync();
         return fake;
     }
