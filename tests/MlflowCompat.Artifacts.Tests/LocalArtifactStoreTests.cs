@@ -274,7 +274,7 @@ public sealed class LocalArtifactStoreTests : IDisposable
         }
 
         Assert.Null(await local.FindAsync("link/uploads/" + staged.UploadId));
-        await FailsAsync(ArtifactFault.InvalidPath, () => local.StageAsync("link/x", "x"));
+        await FailsAsync(ArtifactFault.InvalidPath, () => local.UploadAsync("link/x", "x"));
         await local.Store.DeleteAsync(P("link/uploads"), default);
         Assert.Empty(await local.ListAsync());
         Assert.Equal("a", (await staged.PublishAsync()).Path.Value);
@@ -511,6 +511,20 @@ public sealed class LocalArtifactStoreTests : IDisposable
         Assert.Equal("x", await store.ReadAsync("a/f"));
     }
 
+    [SmallFileSystemFact]
+    public async Task MountBelowTheRoot_IsReadButNotWritten()
+    {
+        Directory.CreateDirectory(local.On("mount"));
+        using var small = new SmallFileSystem(local.On("mount"));
+        Directory.CreateDirectory(local.On("mount/a/b"));
+        await File.WriteAllTextAsync(local.On("mount/a/f"), "x");
+        Assert.Equal("x", await local.ReadAsync("mount/a/f"));
+        await FailsAsync(ArtifactFault.Refused, () => local.UploadAsync("mount/a/g", "x"));
+        await local.Store.DeleteAsync(P("mount/a"), default);
+        Assert.Empty(await local.ListAsync("mount"));
+        Assert.Empty(local.Staged);
+    }
+
     [Fact]
     public async Task Readers_DuringReplacement_SeeOldOrNewAsAWhole()
     {
@@ -557,6 +571,22 @@ public sealed class LocalArtifactStoreTests : IDisposable
             await local.Store.DeleteAsync(P($"a/b/c/{number}"), default);
         Assert.Equal([local.On(".mlflow-compat")], Directory.EnumerateFileSystemEntries(local.Root));
         Assert.Empty(local.Staged);
+    }
+
+    [Fact]
+    public async Task FolderDelete_DuringUploads_TakesOnlyWhatWasThere()
+    {
+        for (var round = 0; round < 300; round++)
+        {
+            await local.UploadAsync("a/b/old", "x");
+            await using var staged = await local.StageAsync("a/b/new", "x");
+            await Task.WhenAll(Task.Run(staged.PublishAsync), Task.Run(() => local.Store.DeleteAsync(P("a"), default)));
+            Assert.Null(await local.FindAsync("a/b/old"));
+            // Whole, either way.
+            if (await local.FindAsync("a") is not null)
+                Assert.Equal("x", await local.ReadAsync("a/b/new"));
+            Assert.Empty(local.Staged);
+        }
     }
 
     /// <summary>A stream that gives a few bytes at a time, like a slow connection.</summary>

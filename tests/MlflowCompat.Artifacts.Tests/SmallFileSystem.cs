@@ -9,9 +9,14 @@ internal sealed class SmallFileSystem : IDisposable
     /// <summary>Why there can be none on this machine, or null.</summary>
     public static readonly string? Impossible = Try();
 
-    public SmallFileSystem() => Run("mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", Folder);
+    /// <param name="folder">An empty one; one of its own if left out.</param>
+    public SmallFileSystem(string? folder = null)
+    {
+        Folder = folder ?? TestFolder.Create();
+        Run("mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", Folder);
+    }
 
-    public string Folder { get; } = TestFolder.Create();
+    public string Folder { get; }
 
     public void MakeReadOnly() => Run("mount", "-o", "remount,ro", Folder);
 

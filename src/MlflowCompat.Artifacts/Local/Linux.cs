@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Runtime.InteropServices;
+using System.Text;
 using Microsoft.Win32.SafeHandles;
 
 namespace MlflowCompat.Artifacts.Local;
@@ -33,8 +34,15 @@ internal static partial class Linux
         Open(folder, name, WriteOnly | CreateExclusively, out handle);
 
     /// <summary>Where an open file or folder is now, free of links; ends in " (deleted)" if it is nowhere.</summary>
-    public static string RealPathOf(SafeFileHandle handle) =>
-        new FileInfo(PathOf(handle)).LinkTarget ?? throw new IOException("The folder /proc of this machine cannot be read");
+    public static string RealPathOf(SafeFileHandle handle)
+    {
+        const int longestPath = 4096;
+        Span<byte> path = stackalloc byte[longestPath];
+        var length = (int)readlink(PathOf(handle), path, longestPath);
+        return length is > 0 and < longestPath
+            ? Encoding.UTF8.GetString(path[..length])
+            : throw Errno.ToFault(length < 0 ? Marshal.GetLastPInvokeError() : Errno.NameTooLong);
+    }
 
     /// <summary>A path that leads to an open file or folder, wherever it is now.</summary>
     public static string PathOf(SafeFileHandle handle) =>
@@ -63,6 +71,13 @@ internal static partial class Linux
         const int keepSize = 1;
         var error = Result(fallocate(file, keepSize, 0, length));
         return error is Errno.NoSpace or Errno.Quota ? error : 0;
+    }
+
+    /// <summary>Lets the disk begin with a part of a file without waiting for it; no matter if it does not.</summary>
+    public static void StartWriteBack(SafeFileHandle file, long offset, long length)
+    {
+        const uint write = 2;
+        _ = sync_file_range(file, offset, length, write);
     }
 
     private static int Open(SafeFileHandle? folder, string path, int flags, out SafeFileHandle? handle)
@@ -106,6 +121,12 @@ internal static partial class Linux
 
     [LibraryImport("libc", SetLastError = true)]
     private static partial int fallocate(SafeFileHandle file, int mode, long offset, long length);
+
+    [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    private static partial nint readlink(string path, Span<byte> target, nint size);
+
+    [LibraryImport("libc")]
+    private static partial int sync_file_range(SafeFileHandle file, long offset, long length, uint flags);
 
     [LibraryImport("libc", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     private static partial int statx(SafeFileHandle folder, string name, int flags, uint mask, out Statx found);

@@ -25,6 +25,9 @@ public sealed class LocalArtifactStore : ArtifactStore
     /// <summary>Room that is set aside at once for a file; somebody who claims to send more gets the rest as it comes.</summary>
     private const long MaxAllocation = 1L << 30;
 
+    /// <summary>Bytes after which the disk starts to write, so that it is not idle until the flush.</summary>
+    private const int WriteBackSize = 8 * 1024 * 1024;
+
     /// <summary>Attempts to publish into a folder that others remove, which they can do again and again only by chance.</summary>
     private const int MaxAttempts = 100;
 
@@ -134,6 +137,7 @@ public sealed class LocalArtifactStore : ArtifactStore
         {
             try
             {
+                CheckTarget(path);
                 if (Publish(path, uploadId) is { } published)
                     return Task.FromResult<ArtifactEntry?>(published);
             }
@@ -250,7 +254,6 @@ public sealed class LocalArtifactStore : ArtifactStore
     /// <returns>What it is there; null if there is no such staged file, because it has been published or removed already.</returns>
     internal ArtifactEntry? Publish(ArtifactPath path, string uploadId)
     {
-        CheckTarget(path);
         using var staging = OpenStaging(create: false);
         if (staging is null)
             return null;
@@ -264,11 +267,9 @@ public sealed class LocalArtifactStore : ArtifactStore
             var error = OpenOrMakeFolder(root, path.Parent, out var parent);
             using (parent)
             {
+                // If somebody is removing the folder since it was opened, the file goes with it: it came before that.
                 if (error == 0)
                     error = Linux.Rename(staging.Handle, uploadId, parent!.Handle, path.Name);
-                // The folder may have been taken away since it was opened, and the file must not vanish with it.
-                if (error == 0 && Linux.RealPathOf(parent!.Handle) != parent.RealPath)
-                    error = Linux.Rename(parent.Handle, path.Name, staging.Handle, uploadId) == 0 ? Errno.NoEntry : Errno.Busy;
             }
 
             if (error == 0)
@@ -371,7 +372,10 @@ public sealed class LocalArtifactStore : ArtifactStore
         };
     }
 
-    /// <summary>Like <see cref="Place.Open(string, out Place?)"/>, and not into the staging folder either.</summary>
+    /// <summary>
+    /// Like <see cref="Place.Open(string, out Place?)"/>; what is in the staging folder, through a link or because it is being removed, is
+    /// not there.
+    /// </summary>
     private static int OpenBelow(Place root, ArtifactPath path, out Place? place)
     {
         var error = root.Open(path.Value, out place);
@@ -379,7 +383,7 @@ public sealed class LocalArtifactStore : ArtifactStore
             return error;
         place!.Dispose();
         place = null;
-        return Errno.TooManyLinks;
+        return Errno.NoEntry;
     }
 
     /// <summary>Opens a folder for writing into it, and makes what is missing of it.</summary>
@@ -426,22 +430,27 @@ public sealed class LocalArtifactStore : ArtifactStore
         if (root is null)
             return;
 
-        var error = OpenBelow(root, path.Parent, out var parent);
+        // A link to a file is replaced like a file; one to a folder is one.
+        var error = OpenBelow(root, path, out var target);
+        using (target)
+        {
+            if (error == 0 && target!.Status.Kind != FileKind.File)
+                throw Errno.ToFault(Errno.IsAFolder);
+        }
+
+        if (error is not (Errno.NoEntry or Errno.TooManyLinks))
+        {
+            if (error != 0)
+                throw Errno.ToFault(error);
+            return;
+        }
+
+        // Also a link that leads nowhere is replaced, unless it would have to be followed.
+        error = OpenBelow(root, path.Parent, out var parent);
         using (parent)
         {
             if (error is not (0 or Errno.NoEntry))
                 throw Errno.ToFault(error);
-            if (parent is { IsFolder: false })
-                throw Errno.ToFault(Errno.NotAFolder);
-        }
-
-        // A link to a file is replaced like a file; one to a folder is one.
-        if (OpenBelow(root, path, out var target) != 0)
-            return;
-        using (target)
-        {
-            if (target!.Status.Kind != FileKind.File)
-                throw Errno.ToFault(Errno.IsAFolder);
         }
     }
 
@@ -521,16 +530,25 @@ public sealed class LocalArtifactStore : ArtifactStore
             throw Errno.ToFault(error);
     }
 
-    /// <summary>Removes a folder that nobody else uses; links in it are removed, not followed.</summary>
+    /// <summary>Removes a folder with all that it holds; links in it are removed, not followed.</summary>
     private static void RemoveTree(Place parent, string name)
     {
-        try
+        for (var attempt = 1; ; attempt++)
         {
-            Try(() => Directory.Delete($"{Linux.PathOf(parent.Handle)}/{name}", recursive: true));
-        }
-        catch (ArtifactStoreException exception) when (exception.Fault == ArtifactFault.NotFound)
-        {
-            // Somebody else was faster.
+            try
+            {
+                Try(() => Directory.Delete($"{Linux.PathOf(parent.Handle)}/{name}", recursive: true));
+                return;
+            }
+            catch (ArtifactStoreException exception) when (exception.Fault == ArtifactFault.NotFound)
+            {
+                return; // Somebody else was faster.
+            }
+            catch (ArtifactStoreException exception)
+                when (exception.InnerException!.HResult == Errno.NotEmpty && attempt < MaxAttempts)
+            {
+                // Somebody has just published into it, who had opened it before it was taken away.
+            }
         }
     }
 
@@ -633,6 +651,8 @@ public sealed class LocalArtifactStore : ArtifactStore
         {
             hash?.AppendData(bytes, 0, count);
             Try(() => RandomAccess.Write(file, bytes.AsSpan(0, count), offset));
+            if ((offset + count) % WriteBackSize == 0)
+                Linux.StartWriteBack(file, offset + count - WriteBackSize, WriteBackSize);
         }
     }
 
