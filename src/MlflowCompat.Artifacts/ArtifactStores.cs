@@ -1,11 +1,14 @@
 using System.Collections.Concurrent;
 using MlflowCompat.Artifacts.Local;
+using MlflowCompat.Artifacts.S3;
 
 namespace MlflowCompat.Artifacts;
 
 /// <summary>What stores need to know besides their root.</summary>
 public sealed record ArtifactStoreOptions
 {
+    /// <summary>How S3 is reached.</summary>
+    public S3Options S3 { get; init; } = new();
 }
 
 /// <summary>Opens stores by the URI of their root: <c>file:</c> URIs and plain paths, <c>s3://bucket/prefix</c>.</summary>
@@ -13,6 +16,7 @@ public sealed record ArtifactStoreOptions
 public sealed class ArtifactStores(ArtifactStoreOptions options) : IDisposable
 {
     private readonly ConcurrentDictionary<string, ArtifactStore> stores = new(StringComparer.Ordinal);
+    private readonly Lazy<S3Connection> s3 = new(() => new S3Connection(options.S3));
 
     /// <summary>What the kinds of stores need to know.</summary>
     public ArtifactStoreOptions Options { get; } = options;
@@ -24,9 +28,12 @@ public sealed class ArtifactStores(ArtifactStoreOptions options) : IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
+        if (s3.IsValueCreated)
+            s3.Value.Dispose();
     }
 
-    private static ArtifactStore Make(string root) => LocalArtifactStore.FolderOf(root) is { } folder
-        ? new LocalArtifactStore(folder)
+    private ArtifactStore Make(string root) =>
+        S3ArtifactStore.IsRoot(root) ? new S3ArtifactStore(s3.Value, root)
+        : LocalArtifactStore.FolderOf(root) is { } folder ? new LocalArtifactStore(folder)
         : throw new ArtifactStoreException(ArtifactFault.NotSupported, "Artifacts cannot be kept at a URI of this kind");
 }
