@@ -30,8 +30,9 @@ public static class MlflowApp
     /// <summary>Puts the application together; it does not listen yet.</summary>
     /// <param name="options">The server's options.</param>
     /// <param name="database">The database; it has to be upgraded before the application starts.</param>
+    /// <param name="artifacts">What artifact stores need to know besides their roots.</param>
     /// <exception cref="System.Net.Sockets.SocketException">The name to listen on is not known.</exception>
-    public static WebApplication Build(ServerOptions options, Database database)
+    public static WebApplication Build(ServerOptions options, Database database, ArtifactStoreOptions? artifacts = null)
     {
         // Nothing is read from files or variables that belong to ASP.NET: the options say all there is to say.
         var builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions());
@@ -41,7 +42,7 @@ public static class MlflowApp
         builder.WebHost.UseKestrelCore();
         builder.WebHost.Listen(options);
         builder.Services.AddSingleton(options);
-        builder.Services.AddSingleton(_ => new ArtifactStores(new ArtifactStoreOptions()));
+        builder.Services.AddSingleton(_ => new ArtifactStores(artifacts ?? new ArtifactStoreOptions()));
         builder.Services.AddSingleton<ArtifactRoots>();
         database.MaxWaitingBytes = options.MaxWaitingBytes;
         builder.Services.AddSingleton(database);

@@ -29,7 +29,7 @@ internal sealed record ArtifactRow(ArtifactLocation File, long Size, string? Sha
     public string Name => FieldRules.Truncate(File.Path.Name, MaxNameLength);
 
     /// <summary>The column mime_type.</summary>
-    public string MediaType => MediaTypes.Of(File.Path.Name);
+    public string MediaType => ArtifactContentTypes.Of(File.Path.Name);
 
     /// <summary>The column file_format: the last extension.</summary>
     public string? Format => Extension is { Length: > 0 and <= MaxFormatLength } extension ? extension : null;

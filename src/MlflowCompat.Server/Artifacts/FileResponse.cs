@@ -88,7 +88,7 @@ internal static class FileResponse
             headers.ContentRange = new ContentRangeHeaderValue(offset, offset + length - 1, file.Size);
         }
 
-        var mediaType = MediaTypes.Of(file.Path.Name);
+        var mediaType = ArtifactContentTypes.Of(file.Path.Name);
         response.ContentType = mediaType.StartsWith("text/", StringComparison.Ordinal) ? mediaType + "; charset=utf-8" : mediaType;
         response.Headers.ContentDisposition = Disposition(file.Path.Name);
         response.ContentLength = length;

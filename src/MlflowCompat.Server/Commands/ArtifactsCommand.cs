@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Globalization;
 using MlflowCompat.Artifacts;
+using MlflowCompat.Artifacts.S3;
 using MlflowCompat.Server.Artifacts;
 using MlflowCompat.Server.Configuration;
 using MlflowCompat.Storage.Migrations;
@@ -24,6 +25,20 @@ internal sealed class ArtifactsCommand : Command
     {
         this.environment = environment;
         Add(Verify());
+    }
+
+    /// <summary>How stores are reached, from the variables that MLflow's clients take.</summary>
+    /// <exception cref="UsageException">A variable has a value that it cannot have.</exception>
+    public static ArtifactStoreOptions ReadStoreOptions(Func<string, string?> environment)
+    {
+        try
+        {
+            return new ArtifactStoreOptions { S3 = S3Options.Read(environment) };
+        }
+        catch (ArgumentException exception)
+        {
+            throw new UsageException(exception.Message);
+        }
     }
 
     private Command Verify()
@@ -53,7 +68,7 @@ internal sealed class ArtifactsCommand : Command
         await using var ownedDatabase = database.ConfigureAwait(false);
         var records = new ArtifactRecords(database);
         await using var ownedRecords = records.ConfigureAwait(false);
-        using var stores = new ArtifactStores(new ArtifactStoreOptions());
+        using var stores = new ArtifactStores(ReadStoreOptions(environment));
         var verification = new ArtifactVerification(records, new ArtifactRoots(options, stores));
         var counts = new Dictionary<ArtifactProblem, long>();
         try

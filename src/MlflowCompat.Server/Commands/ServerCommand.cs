@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Net.Sockets;
 using Microsoft.AspNetCore.Connections;
+using MlflowCompat.Artifacts;
 using MlflowCompat.Server.Configuration;
 using MlflowCompat.Server.Experiments;
 using MlflowCompat.Storage;
@@ -142,11 +143,11 @@ internal sealed class ServerCommand : Command
         return [.. dev.Read(result, environment) is true ? names.Append(dev.On.Name) : names];
     }
 
-    private static async Task<int> RunAsync(ServerOptions options, IReadOnlyList<string> ignoredOptions, CancellationToken cancellationToken)
+    private async Task<int> RunAsync(ServerOptions options, IReadOnlyList<string> ignoredOptions, CancellationToken cancellationToken)
     {
         var database = DatabaseCommand.Open(options.BackendStoreUri);
         await using var ownedDatabase = database.ConfigureAwait(false);
-        var app = Build(options, database);
+        var app = Build(options, database, ArtifactsCommand.ReadStoreOptions(environment));
         await using var ownedApp = app.ConfigureAwait(false);
 
         foreach (var name in ignoredOptions)
@@ -169,11 +170,11 @@ internal sealed class ServerCommand : Command
         return 0;
     }
 
-    private static WebApplication Build(ServerOptions options, Database database)
+    private static WebApplication Build(ServerOptions options, Database database, ArtifactStoreOptions artifacts)
     {
         try
         {
-            return MlflowApp.Build(options, database);
+            return MlflowApp.Build(options, database, artifacts);
         }
         catch (SocketException exception)
         {

@@ -77,9 +77,10 @@ public sealed class ArtifactRoots(ServerOptions options, ArtifactStores stores)
     {
         get
         {
-            var all = OwnRoots().Select(stores.Open).Distinct().ToList();
-            var locations = all.ConvertAll(store => store.LocationOf(ArtifactPath.Root));
-            return [.. all.Where((_, i) => !locations.Where((other, j) => (j != i && Remainder(locations[i], other) is { Length: > 0 }) || (j < i && locations[i] == other)).Any())];
+            var all = OwnRoots().Select(TryOpen).OfType<ArtifactStore>().DistinctBy(Location).ToList();
+            return [.. all.Where(store => !all.Exists(other => Remainder(Location(store), Location(other)) is { Length: > 0 }))];
+
+            static string Location(ArtifactStore store) => store.LocationOf(ArtifactPath.Root);
         }
     }
 
@@ -151,6 +152,19 @@ public sealed class ArtifactRoots(ServerOptions options, ArtifactStores stores)
     /// <summary>The roots that are this server's own: no others are read or written.</summary>
     private IEnumerable<string> OwnRoots() =>
         IsProxied(DefaultRoot) ? [options.ArtifactsDestination] : [options.ArtifactsDestination, DefaultRoot];
+
+    /// <summary>The store of a root; null if it is of a kind that only clients know.</summary>
+    private ArtifactStore? TryOpen(string root)
+    {
+        try
+        {
+            return stores.Open(root);
+        }
+        catch (ArtifactStoreException exception) when (exception.Fault == ArtifactFault.NotSupported)
+        {
+            return null;
+        }
+    }
 
     private IEnumerable<string> LocalRoots() => OwnRoots().Select(LocalPath).OfType<string>().Select(Path.GetFullPath);
 
