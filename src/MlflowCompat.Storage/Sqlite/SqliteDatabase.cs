@@ -52,6 +52,8 @@ public sealed class SqliteDatabase : Database
                 Batteries_V2.Init();
                 // A connection is used by one thread at a time here, so SQLite need not see to that on every call.
                 SqliteException.ThrowExceptionForRC(raw.sqlite3_config(raw.SQLITE_CONFIG_MULTITHREAD), null);
+                // Nobody asks how much memory it uses, and keeping count takes a lock at every allocation.
+                SqliteException.ThrowExceptionForRC(raw.sqlite3_config(raw.SQLITE_CONFIG_MEMSTATUS, 0), null);
                 providerReady = true;
             }
         }
@@ -173,11 +175,13 @@ public sealed class SqliteDatabase : Database
         try
         {
             using var settings = connection.CreateCommand();
-            // A log of 32 MB until it is carried over: what a run writes is spread over many pages, and the same ones come again.
+            // A log of 32 MB until it is carried over: what a run writes is spread over many pages, and the same ones come again. Pages as
+            // they were before a savepoint go to a temporary file unless it is kept in memory; each write has a savepoint.
             settings.CommandText = """
                 PRAGMA journal_mode = WAL;
                 PRAGMA synchronous = FULL;
                 PRAGMA wal_autocheckpoint = 8000;
+                PRAGMA temp_store = MEMORY;
                 PRAGMA foreign_keys = ON;
                 """ + $"PRAGMA cache_size = -{cacheKilobytes}";
             settings.ExecuteNonQuery();
