@@ -11,7 +11,17 @@ public sealed class PostgreSqlDatabase : Database
 
     private const int MaxWriterConnections = 4;
 
+    /// <summary>
+    /// Searches contain a plan for the worst case, which hardly ever runs; in large databases PostgreSQL would compile it every time, for
+    /// longer than the search takes. A setting of the session, because poolers refuse it among the start-up parameters.
+    /// </summary>
     private const string JitOff = "SET jit = off";
+
+    /// <summary>
+    /// What the write queue reads, it reads by key. A plan that was made when a table was small, or that nobody has counted yet, would read
+    /// all of it, and would be kept while it grows.
+    /// </summary>
+    private const string ByKeyOnly = "SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan";
 
     private readonly NpgsqlDataSource dataSource;
 
@@ -34,10 +44,10 @@ public sealed class PostgreSqlDatabase : Database
         };
         settings.ApplicationName ??= "mlflow-compat";
         Description = $"PostgreSQL {settings.Host}:{settings.Port}/{settings.Database}";
-        dataSource = Source(settings);
+        dataSource = Source(settings, JitOff);
         settings.MinPoolSize = 0;
         settings.MaxPoolSize = MaxWriterConnections;
-        writerSource = Source(settings);
+        writerSource = Source(settings, $"{JitOff}; {ByKeyOnly}");
     }
 
     /// <inheritdoc/>
@@ -105,28 +115,24 @@ public sealed class PostgreSqlDatabase : Database
         }
     }
 
-    private static NpgsqlDataSource Source(NpgsqlConnectionStringBuilder settings)
+    /// <param name="settings">Where to connect, and how many connections to keep.</param>
+    /// <param name="sessionSettings">SQL for each new connection.</param>
+    private static NpgsqlDataSource Source(NpgsqlConnectionStringBuilder settings, string sessionSettings)
     {
         var builder = new NpgsqlDataSourceBuilder(settings.ConnectionString);
-        builder.UsePhysicalConnectionInitializer(SwitchJitOff, SwitchJitOffAsync);
+        builder.UsePhysicalConnectionInitializer(
+            connection =>
+            {
+                using var command = new NpgsqlCommand(sessionSettings, connection);
+                command.ExecuteNonQuery();
+            },
+            async connection =>
+            {
+                var command = new NpgsqlCommand(sessionSettings, connection);
+                await using (command.ConfigureAwait(false))
+                    await command.ExecuteNonQueryAsync().ConfigureAwait(false);
+            });
         return builder.Build();
-    }
-
-    /// <summary>
-    /// Searches contain a plan for the worst case, which hardly ever runs; in large databases PostgreSQL would compile it every time, for
-    /// longer than the search takes. A setting of the session, because poolers refuse it among the start-up parameters.
-    /// </summary>
-    private static void SwitchJitOff(NpgsqlConnection connection)
-    {
-        using var command = new NpgsqlCommand(JitOff, connection);
-        command.ExecuteNonQuery();
-    }
-
-    private static async Task SwitchJitOffAsync(NpgsqlConnection connection)
-    {
-        var command = new NpgsqlCommand(JitOff, connection);
-        await using (command.ConfigureAwait(false))
-            await command.ExecuteNonQueryAsync().ConfigureAwait(false);
     }
 
     /// <summary>A connection in use.</summary>
