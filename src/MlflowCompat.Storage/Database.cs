@@ -52,6 +52,10 @@ public abstract class Database : IAsyncDisposable
     /// <exception cref="System.Data.Common.DbException">The database cannot be reached; see <see cref="DatabaseFaults"/>.</exception>
     public abstract ValueTask<DatabaseSession> OpenAsync(CancellationToken cancellationToken);
 
+    /// <summary>Opens the connections that are always kept, so that the first requests need not wait for them.</summary>
+    /// <exception cref="System.Data.Common.DbException">The database cannot be reached; see <see cref="DatabaseFaults"/>.</exception>
+    public abstract Task WarmUpAsync(CancellationToken cancellationToken);
+
     /// <summary>
     /// Runs <paramref name="work"/> in a transaction and commits it; on SQLite together with whatever else waits to be written. When
     /// <paramref name="work"/> throws, nothing of it is written. It is run again when the database gave the transaction up in favour of

@@ -28,6 +28,8 @@ public sealed class PostgreSqlDatabase : Database
     /// <summary>For the threads of the write queue, which must not have to wait for connections behind those that they serve.</summary>
     private readonly NpgsqlDataSource writerSource;
 
+    private readonly int minPoolSize;
+
     /// <summary>Prepares the pool; connects only when the first session is opened.</summary>
     /// <param name="connectionString">Npgsql's form; see <see cref="BackendStoreUri"/> for the pool's defaults.</param>
     public PostgreSqlDatabase(string connectionString)
@@ -44,6 +46,7 @@ public sealed class PostgreSqlDatabase : Database
         };
         settings.ApplicationName ??= "mlflow-compat";
         Description = $"PostgreSQL {settings.Host}:{settings.Port}/{settings.Database}";
+        minPoolSize = settings.MinPoolSize;
         dataSource = Source(settings, JitOff);
         settings.MinPoolSize = 0;
         settings.MaxPoolSize = MaxWriterConnections;
@@ -63,6 +66,16 @@ public sealed class PostgreSqlDatabase : Database
     /// <inheritdoc/>
     public override async ValueTask<DatabaseSession> OpenAsync(CancellationToken cancellationToken) =>
         new Session(await dataSource.OpenConnectionAsync(cancellationToken).ConfigureAwait(false), isBlocking: false);
+
+    /// <inheritdoc/>
+    public override async Task WarmUpAsync(CancellationToken cancellationToken)
+    {
+        // One for a lane of the write queue, and as many of the pool as it keeps; all at once, for a pool hands out the same one otherwise.
+        var opening = Enumerable.Repeat(dataSource, minPoolSize).Append(writerSource)
+            .Select(source => source.OpenConnectionAsync(cancellationToken).AsTask()).ToList();
+        foreach (var connection in await Task.WhenAll(opening).ConfigureAwait(false))
+            await connection.DisposeAsync().ConfigureAwait(false);
+    }
 
     /// <inheritdoc/>
     public override Task<T> WriteAsync<T>(
