@@ -57,8 +57,11 @@ public sealed class ArtifactFiles(ArtifactRecords records, ArtifactUpkeep upkeep
             upkeep.Deleting();
             try
             {
+                // Rows first: a file without a row gets one when it is listed, but nothing looks for the file of a row. And once more, for uploads
+                // into the folder that were recorded meanwhile and whose files went with it.
                 await records.DeleteAsync(place, cancellationToken).ConfigureAwait(false);
                 await place.Store.DeleteAsync(place.Path, cancellationToken).ConfigureAwait(false);
+                await records.DeleteAsync(place, CancellationToken.None).ConfigureAwait(false);
             }
             finally
             {

@@ -53,7 +53,12 @@ public static class ResponseWriting
 
         public override bool CanGetUnflushedBytes => true;
 
-        public override long UnflushedBytes => body.UnflushedBytes;
+        /// <summary>
+        /// None as long as they are held back: the serializer stops and asks for a flush when there are many, and would stop again at once.
+        /// </summary>
+        public override long UnflushedBytes => IsHeldBack ? 0 : body.UnflushedBytes;
+
+        private bool IsHeldBack => IsWhole && Length < MaxWholeBytes;
 
         public override void Advance(int bytes)
         {
@@ -67,7 +72,7 @@ public static class ResponseWriting
 
         public override ValueTask<FlushResult> FlushAsync(CancellationToken cancellationToken = default)
         {
-            if (IsWhole && Length < MaxWholeBytes)
+            if (IsHeldBack)
                 return default;
             IsWhole = false;
             return body.FlushAsync(cancellationToken);
