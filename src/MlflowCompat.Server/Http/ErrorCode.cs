@@ -21,9 +21,6 @@ public enum ErrorCode
     /// <summary>429: more is waiting to be written than is kept in memory; clients retry.</summary>
     RequestLimitExceeded,
 
-    /// <summary>499: the client gave up.</summary>
-    Cancelled,
-
     /// <summary>400, although other services would say 409: clients depend on it.</summary>
     ResourceAlreadyExists,
 
@@ -48,7 +45,6 @@ public static class ErrorCodes
         ErrorCode.InvalidState => "INVALID_STATE",
         ErrorCode.TemporarilyUnavailable => "TEMPORARILY_UNAVAILABLE",
         ErrorCode.RequestLimitExceeded => "REQUEST_LIMIT_EXCEEDED",
-        ErrorCode.Cancelled => "CANCELLED",
         ErrorCode.ResourceAlreadyExists => "RESOURCE_ALREADY_EXISTS",
         ErrorCode.BadRequest => "BAD_REQUEST",
         ErrorCode.InvalidParameterValue => "INVALID_PARAMETER_VALUE",
@@ -64,7 +60,6 @@ public static class ErrorCodes
         ErrorCode.StorageFull => StatusCodes.Status507InsufficientStorage,
         ErrorCode.TemporarilyUnavailable => StatusCodes.Status503ServiceUnavailable,
         ErrorCode.RequestLimitExceeded => StatusCodes.Status429TooManyRequests,
-        ErrorCode.Cancelled => StatusCodes.Status499ClientClosedRequest,
         ErrorCode.ResourceDoesNotExist => StatusCodes.Status404NotFound,
         _ => StatusCodes.Status400BadRequest,
     };

@@ -38,7 +38,9 @@ public static class ErrorResponses
                 return context.Response.WriteErrorAsync(ErrorCode.InvalidParameterValue, syntax.Message);
 
             case OperationCanceledException when context.RequestAborted.IsCancellationRequested:
-                return context.Response.WriteErrorAsync(ErrorCode.Cancelled, "The request was cancelled by the client.");
+                // Nobody is there to read an answer, of which a part may lie written already; the status is for the log.
+                context.Response.StatusCode = StatusCodes.Status499ClientClosedRequest;
+                return Task.CompletedTask;
 
             case WriteQueueFullException full:
                 context.Response.Headers.RetryAfter = RetryAfterSeconds;
