@@ -66,6 +66,11 @@ public static class RequestBinding
             {
                 read = await reader.ReadAsync(cancellationToken).ConfigureAwait(false);
             }
+            catch (BadHttpRequestException exception) when (exception.StatusCode == StatusCodes.Status408RequestTimeout)
+            {
+                // There may be nothing wrong with it: a client on a busy machine has to know that it should try again.
+                throw new MlflowException(ErrorCode.TemporarilyUnavailable, "The request body came too slowly; try again.");
+            }
             catch (BadHttpRequestException exception)
             {
                 throw MlflowException.InvalidParameter($"The request body could not be read: {exception.Message}");

@@ -263,7 +263,7 @@ internal sealed class RunSearch
             case EntityKind.Tag:
                 return Conditions.Tag(sql, "r.tags", clause.Key, clause.Comparator, clause.Value);
             case EntityKind.Dataset:
-                return Dataset(clause, plan, fence);
+                return Dataset(clause, plan);
             default:
                 return Attribute(clause);
         }
@@ -332,22 +332,46 @@ internal sealed class RunSearch
     }
 
     /// <summary>"Has an input with …": every clause may be met by another input.</summary>
-    private string Dataset(Clause clause, Plan plan, string fence)
+    private string Dataset(Clause clause, Plan plan) => database.Kind == DatabaseKind.PostgreSql
+        ? PostgreSqlDataset(clause, plan)
+        : SqliteDataset(clause, plan);
+
+    /// <remarks>
+    /// Each OFFSET 0 is a look-up by key, and a set is made once: what inputs name are texts, of which the planner knows nothing, and in a
+    /// database without statistics it would join them in a nested loop.
+    /// </remarks>
+    private string PostgreSqlDataset(Clause clause, Plan plan)
     {
-        var isOf = plan == Plan.ByRun ? "i.destination_id = " + database.Choose("r.run_uuid::text", "r.run_uuid") + " AND " : "";
+        const string Links = "i.source_type = 'DATASET' AND i.destination_type = 'RUN'";
+        string Context() => "CROSS JOIN LATERAL (SELECT 1 FROM input_tags t WHERE t.input_uuid = i.input_uuid AND t.name = 'mlflow.data.context' "
+            + $"AND {Conditions.Text(sql, "t.value", clause.Comparator, clause.Value)} OFFSET 0) t";
+        string OfDataset() => Conditions.Text(sql, clause.Key == "name" ? "d.dataset_name" : "d.dataset_digest", clause.Comparator, clause.Value);
+        if (plan == Plan.ByRun)
+        {
+            var isMet = clause.Key == "context"
+                ? Context()
+                : $"CROSS JOIN LATERAL (SELECT 1 FROM datasets d WHERE d.dataset_uuid = i.source_id::uuid AND {OfDataset()} OFFSET 0) d";
+            return $"EXISTS (SELECT 1 FROM inputs i {isMet} WHERE {Links} AND i.destination_id = r.run_uuid::text OFFSET 0)";
+        }
+
+        // A run's data sets are those of its experiment.
+        var ofExperiments = experiments.Count == 1 ? $"d.experiment_id = {experimentList}" : $"d.experiment_id = ANY({experimentList})";
+        var inputs = "FROM datasets d CROSS JOIN LATERAL (SELECT i.input_uuid, i.destination_id FROM inputs i "
+            + $"WHERE {Links} AND i.source_id = d.dataset_uuid::text OFFSET 0) i";
+        return $"r.run_uuid IN (WITH met AS MATERIALIZED (SELECT i.destination_id::uuid AS run_uuid {inputs} "
+            + (clause.Key == "context" ? $"{Context()} WHERE {ofExperiments}" : $"WHERE {ofExperiments} AND {OfDataset()}")
+            + ") SELECT run_uuid FROM met)";
+    }
+
+    private string SqliteDataset(Clause clause, Plan plan)
+    {
         var (join, column) = clause.Key == "context"
             ? ("input_tags t ON t.input_uuid = i.input_uuid AND t.name = 'mlflow.data.context'", "t.value")
-            : ("datasets d ON " + (plan == Plan.ByRun
-                    ? "d.dataset_uuid = " + database.Choose("i.source_id::uuid", "i.source_id")
-                    : database.Choose("d.dataset_uuid::text", "d.dataset_uuid") + " = i.source_id"),
-                clause.Key == "name" ? "d.dataset_name" : "d.dataset_digest");
+            : ("datasets d ON d.dataset_uuid = i.source_id", clause.Key == "name" ? "d.dataset_name" : "d.dataset_digest");
         // A + keeps SQLite, which has no statistics, from taking the key of inputs for every run: it begins with the source.
-        var links = $"FROM inputs i JOIN {join} WHERE {isOf}i.destination_type = 'RUN' "
-            + $"AND {(plan == Plan.ByRun ? database.Choose("", "+") : "")}i.source_type = 'DATASET' "
-            + $"AND {Conditions.Text(sql, column, clause.Comparator, clause.Value)}";
-        return plan == Plan.ByRun
-            ? $"EXISTS (SELECT 1 {links}{fence})"
-            : $"r.run_uuid IN (SELECT {database.Choose("i.destination_id::uuid", "i.destination_id")} {links})";
+        var links = $"FROM inputs i JOIN {join} WHERE {(plan == Plan.ByRun ? "i.destination_id = r.run_uuid AND " : "")}i.destination_type = 'RUN' "
+            + $"AND {(plan == Plan.ByRun ? "+" : "")}i.source_type = 'DATASET' AND {Conditions.Text(sql, column, clause.Comparator, clause.Value)}";
+        return plan == Plan.ByRun ? $"EXISTS (SELECT 1 {links})" : $"r.run_uuid IN (SELECT i.destination_id {links})";
     }
 
     /// <summary>
