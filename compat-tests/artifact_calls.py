@@ -329,7 +329,10 @@ def images():
             check_file("log_image", run_id, path, file.read_bytes())
     checks.true("load_image", np.array_equal(np.array(mlflow.artifacts.load_image(f"runs:/{run_id}/array.png")), pixels))
 
-    # A series of images has names with percent signs, and small copies beside it. Clients before 3 cannot fetch them.
+    # A series of images has names with percent signs, and small copies beside it.
+    if mlflow.__version__ < "3":
+        checks.skip("images by step", "clients before 3 put random digits after a percent sign, and MLflow's server refuses %23 too")
+        return
     steps = new_run()
     for step in range(3):
         client.log_image(steps, pixels, key="air plot", step=step, synchronous=True)
