@@ -3,6 +3,8 @@
 import math
 import os
 import sys
+import time
+import traceback
 import uuid
 
 
@@ -15,6 +17,7 @@ def tracking_uri() -> str:
     # Should a server answer 5xx or nothing at all, seven retries with back-off would hide it for minutes.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     return uri.rstrip("/")
 
 
@@ -40,6 +43,7 @@ class Checks:
     def __init__(self):
         self.passed = 0
         self.failed = 0
+        self.skipped = 0
 
     def true(self, what, condition, detail=""):
         if condition:
@@ -77,10 +81,28 @@ class Checks:
         print(f"FAILED {what}: {detail}", flush=True)
         return False
 
+    def skip(self, what, reason):
+        self.skipped += 1
+        print(f"skipped: {what} ({reason})", flush=True)
+
+    def run(self, sections, clean_up):
+        """Calls each function, then clean_up, and prints what it added; one that raises has failed."""
+        for section in sections:
+            before, start = (self.passed, self.failed), time.monotonic()
+            try:
+                section()
+            except Exception:
+                self.fail(section.__name__, traceback.format_exc())
+            clean_up()
+            passed, failed = self.passed - before[0], self.failed - before[1]
+            print(f"{section.__name__}: {passed} passed, {failed} failed ({time.monotonic() - start:.1f} s)", flush=True)
+
     def finish(self) -> int:
         """Prints the summary line; the value is the process' exit code."""
-        print(f"{self.passed} checks passed" + (f", {self.failed} failed" if self.failed else ""))
-        return 1 if self.failed or not self.passed else 0
+        counts = [f"{self.passed} checks passed"]
+        counts += [f"{count} {what}" for what, count in (("failed", self.failed), ("skipped", self.skipped)) if count]
+        print(", ".join(counts))
+        return 1 if self.failed or not (self.passed or self.skipped) else 0
 
 
 def shorten(value) -> str:

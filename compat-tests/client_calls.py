@@ -4,7 +4,7 @@
     client_calls.py [TRACKING_URI]
 
 Experiments, runs, params, metrics, tags, data sets, searches, the fluent API and concurrent use, with
-whatever mlflow (2.x or 3.x) is installed. Artifacts, models and the registry are not touched.
+whatever mlflow (2.x or 3.x) is installed. Artifacts are in artifact_calls.py; models and the registry are not touched.
 """
 
 import logging
@@ -13,7 +13,6 @@ import random
 import sys
 import threading
 import time
-import traceback
 import warnings
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -1059,23 +1058,17 @@ def concurrency():
     checks.equal("one value of a contested param", winners, [client.get_run(run_id).data.params["contested"]])
 
 
+def end_runs():
+    while mlflow.active_run():
+        mlflow.end_run()
+
+
 def main():
     warnings.filterwarnings("ignore", category=UserWarning)
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     mlflow.set_tracking_uri(TRACKING_URI)
     print(f"mlflow {mlflow.__version__}, server {TRACKING_URI}")
-    for part in sections:
-        before, start = (checks.passed, checks.failed), time.monotonic()
-        try:
-            part()
-        except Exception:
-            checks.fail(part.__name__, traceback.format_exc())
-        while mlflow.active_run():
-            mlflow.end_run()
-        print(
-            f"{part.__name__}: {checks.passed - before[0]} passed, {checks.failed - before[1]} failed ({time.monotonic() - start:.1f} s)",
-            flush=True,
-        )
+    checks.run(sections, end_runs)
     return checks.finish()
 
 

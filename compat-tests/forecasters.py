@@ -4,6 +4,7 @@ With `neuralforecast` installed these are its AutoNHITS, AutoLSTM and AutoTFT; w
 models fitted with numpy alone. Both kinds offer the same: `name`, and `trial(series, number) -> Trial`.
 """
 
+import io
 import math
 import zlib
 from dataclasses import dataclass
@@ -42,12 +43,13 @@ class Series:
 
 @dataclass(frozen=True)
 class Trial:
-    """A fit with one choice of hyperparameters; `losses` holds the training loss of every step."""
+    """A fit with one choice of hyperparameters; `losses` holds the training loss of every step, `checkpoint` the fitted model as a file."""
 
     params: Dict[str, object]
     losses: List[float]
     validation_forecast: np.ndarray
     test_forecast: np.ndarray
+    checkpoint: bytes
 
     @property
     def diverged(self):
@@ -83,12 +85,13 @@ class SeasonalModel:
         params = self.draw(rng, number)
         y = series.train["y"].to_numpy(float)
         theta, losses = self.descend(y, series, params)
-        return Trial(
-            params,
-            losses,
-            self.forecast(y, theta, series, params),
-            self.forecast(series.before_test["y"].to_numpy(float), theta, series, params),
-        )
+        validation = self.forecast(y, theta, series, params)
+        test = self.forecast(series.before_test["y"].to_numpy(float), theta, series, params)
+        # Forecasts with the errors of the validation drawn at random: what intervals are made from.
+        paths = test + rng.choice(series.validation["y"].to_numpy(float) - validation, (30_000 // series.horizon, series.horizon))
+        checkpoint = io.BytesIO()
+        np.savez(checkpoint, theta=theta, losses=losses, paths=paths)
+        return Trial(params, losses, validation, test, checkpoint.getvalue())
 
     def descend(self, y, series, params):
         z = transform(y, params["scale"])
@@ -233,6 +236,7 @@ class NeuralAuto:
 
     def trial(self, series: Series, number: int) -> Trial:
         import optuna
+        import torch
         from neuralforecast import NeuralForecast
         from neuralforecast.losses.pytorch import MAE
 
@@ -254,11 +258,14 @@ class NeuralAuto:
             frame = forecaster.predict(df=history).reset_index()
             return frame[[column for column in frame if column.startswith(self.name)][0]].to_numpy(float)
 
+        checkpoint = io.BytesIO()
+        torch.save(fitted.model.state_dict(), checkpoint)
         return Trial(
             {**fitted.results.best_trial.params, **fixed},
             [float(loss) for _, loss in fitted.model.train_trajectories],
             forecast(series.train),
             forecast(series.before_test),
+            checkpoint.getvalue(),
         )
 
 

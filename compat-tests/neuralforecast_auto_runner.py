@@ -5,12 +5,15 @@
 
 For each data set made from the AirPassengers series: an experiment, in it a parent run, below it one run
 per auto-model, below each of these one run per trial with its hyperparameters, the loss of every step,
-validation and test errors and the data sets used. Then the study is searched for its best trial, which must
-be the one that the script knows to be best, and everything that was logged is compared with what the server
-returns. Needs mlflow (2.x or 3.x), numpy and pandas; uses neuralforecast when it is installed.
+validation and test errors, the data sets used, and as files the model's checkpoint, its forecasts as CSV and a
+plot of them. Then the study is searched for its best trial, which must be the one that the script knows to be
+best, and everything that was logged is compared with what the server returns, files byte for byte. Needs mlflow
+(2.x or 3.x), numpy and pandas; uses neuralforecast and matplotlib when they are installed.
 """
 
 import hashlib
+import importlib.util
+import io
 import json
 import logging
 import math
@@ -32,10 +35,13 @@ import pandas as pd  # noqa: E402
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag, ViewType  # noqa: E402
 from mlflow.tracking import MlflowClient  # noqa: E402
 
+from files import artifacts_out_of_reach, digests, files_below, folder  # noqa: E402
 from forecasters import Series, auto_models, errors  # noqa: E402
 
 CSV = Path(__file__).resolve().parent / "data" / "AirPassengers.csv"
 ERROR_KEYS = [f"{part}_{key}" for part in ("val", "test") for key in ("mae", "rmse", "smape")]
+
+CAN_PLOT = importlib.util.find_spec("matplotlib") is not None
 
 checks = Checks()
 client = MlflowClient(TRACKING_URI)
@@ -54,6 +60,7 @@ class LoggedRun:
     tags: Dict[str, str] = field(default_factory=dict)
     points: Dict[str, List[Tuple[float, int, int]]] = field(default_factory=dict)  # key: (value, timestamp, step)
     inputs: List[Tuple[dict, dict]] = field(default_factory=list)  # data set, tags
+    files: Dict[str, bytes] = field(default_factory=dict)
 
     def log_metric(self, key, value, step=0):
         point = (value, int(time.time() * 1000), step)
@@ -121,13 +128,16 @@ def run_study(series: Series, library, models):
         )
         for context, dataset in datasets:
             log_input(study, dataset, context)
+        if with_files(experiment):
+            mlflow.log_artifact(str(CSV), "data")
+            study.files[f"data/{CSV.name}"] = CSV.read_bytes()
         for model in models:
             with fluent_run(runs, model.name, {"stage": "model", "model": model.name}, nested=True) as parent:
                 log_params(parent, {"model": model.name, "num_samples": model.trials})
                 of_model = []
                 for number in range(model.trials):
                     trial = model.trial(series, number)
-                    run = log_trial(experiment.experiment_id, parent, series, model, number, trial, datasets)
+                    run = log_trial(experiment, parent, series, model, number, trial, datasets)
                     runs.append(run)
                     of_model.append((run.latest()["val_mae"], run, trial))
                 trials += of_model
@@ -135,6 +145,10 @@ def run_study(series: Series, library, models):
                 log_params(parent, {f"best/{key}": value for key, value in best_trial.params.items()})
                 parent.tags["best_trial"] = best.run_id
                 mlflow.set_tag("best_trial", best.run_id)
+                if with_files(experiment):
+                    with folder(best.files) as place:
+                        mlflow.log_artifacts(str(place), "best")
+                    parent.files.update({f"best/{path}": data for path, data in best.files.items()})
                 for key in ERROR_KEYS:
                     parent.log_metric(key, best.latest()[key])
                 for step in range(len(of_model)):
@@ -180,7 +194,38 @@ def log_input(run: LoggedRun, dataset, context):
     run.inputs.append((dataset.to_dict(), {"mlflow.data.context": context}))
 
 
-def log_trial(experiment_id, parent: LoggedRun, series: Series, model, number, trial, datasets) -> LoggedRun:
+def with_files(experiment):
+    return artifacts_out_of_reach(experiment.artifact_location) is None
+
+
+def log_files(run: LoggedRun, series: Series, trial):
+    """The checkpoint, the forecasts, and a plot of the last one."""
+    name = "checkpoints/last/model.bin"
+    with folder({name: trial.checkpoint}) as place:
+        client.log_artifact(run.run_id, str(place / name), "checkpoints/last")
+    run.files[name] = trial.checkpoint
+    forecasts = {
+        "validation": series.validation.assign(forecast=trial.validation_forecast),
+        "test": series.test.assign(forecast=trial.test_forecast),
+    }
+    for part, frame in forecasts.items():
+        text = frame.to_csv(index=False)
+        client.log_text(run.run_id, text, f"forecasts/{part}.csv")
+        run.files[f"forecasts/{part}.csv"] = text.encode()
+    if CAN_PLOT:
+        from matplotlib.figure import Figure
+
+        figure = Figure()
+        axes = figure.subplots()
+        axes.plot(series.frame["ds"], series.frame["y"])
+        axes.plot(forecasts["test"]["ds"], forecasts["test"]["forecast"])
+        png = io.BytesIO()
+        figure.savefig(png)
+        client.log_figure(run.run_id, figure, "plots/test forecast.png")
+        run.files["plots/test forecast.png"] = png.getvalue()
+
+
+def log_trial(experiment, parent: LoggedRun, series: Series, model, number, trial, datasets) -> LoggedRun:
     """A trial goes through MlflowClient alone, as a tuner's or a trainer's logger does it."""
     name = f"{model.name}-{number}"
     params = {key: str(value) for key, value in trial.params.items()}
@@ -191,10 +236,10 @@ def log_trial(experiment_id, parent: LoggedRun, series: Series, model, number, t
         "trial": str(number),
         "mlflow.parentRunId": parent.run_id,
         # The same trial of the same study would have the same fingerprint; servers may refuse the repetition.
-        "run_fingerprint": hashlib.sha256(json.dumps([experiment_id, series.name, model.name, number, params]).encode()).hexdigest(),
+        "run_fingerprint": hashlib.sha256(json.dumps([experiment.experiment_id, series.name, model.name, number, params]).encode()).hexdigest(),
     }
     started = int(time.time() * 1000)
-    created = client.create_run(experiment_id, start_time=started, tags=tags, run_name=name)
+    created = client.create_run(experiment.experiment_id, start_time=started, tags=tags, run_name=name)
     run = LoggedRun(created.info.run_id, name, started, tags={**tags, "mlflow.runName": name}, params=params)
     client.log_param(run.run_id, "learning_rate", params["learning_rate"])
     # Repeating an equal value is allowed, so the batch may hold all of them.
@@ -210,6 +255,8 @@ def log_trial(experiment_id, parent: LoggedRun, series: Series, model, number, t
     client.set_tag(run.run_id, "diverged", outcome["diverged"])
     client.log_batch(run.run_id, tags=[RunTag("steps/run", outcome["steps/run"])])
     run.tags.update(outcome)
+    if with_files(experiment):
+        log_files(run, series, trial)
 
     run.status = "FAILED" if trial.diverged else "FINISHED"
     run.end_time = int(time.time() * 1000)
@@ -319,6 +366,21 @@ def check_stored(experiment_id, logged: LoggedRun, searched):
         checks.equal_each(f"{name}: history of {key}", history, expected)
 
 
+def check_files(logged: LoggedRun):
+    """Downloads all files of the run and compares them with what was uploaded."""
+    found = {}
+    if logged.files:
+        with folder() as place:
+            mlflow.artifacts.download_artifacts(run_id=logged.run_id, dst_path=str(place))
+            found = digests(files_below(place))
+    expected = digests(logged.files)
+    checks.equal(f"{logged.name}: files", sorted(found), sorted(expected))
+    for path in expected:
+        checks.equal(f"{logged.name}: {path}", found.get(path), expected[path])
+    folders = sorted({(path.split("/")[0], True) for path in expected})
+    checks.equal(f"{logged.name}: folders", [(entry.path, entry.is_dir) for entry in client.list_artifacts(logged.run_id)], folders)
+
+
 def read_inputs(run):
     fields = ("name", "digest", "source_type", "source", "schema", "profile")
     return [
@@ -338,16 +400,26 @@ def main():
     mlflow.set_tracking_uri(TRACKING_URI)
     library, models = auto_models()
     print(f"mlflow {mlflow.__version__}, models of {library}, server {TRACKING_URI}")
+    if not CAN_PLOT:
+        checks.skip("plots", "there is no matplotlib")
     for series in load_series():
         experiment_id, runs, trials = run_study(series, library, models)
         found = check_search(experiment_id, runs, trials)
         for run in runs:
             if checks.true(f"{run.name} was found", run.run_id in found):
                 check_stored(experiment_id, run, found[run.run_id])
+        reason = artifacts_out_of_reach(client.get_experiment(experiment_id).artifact_location)
+        if reason:
+            checks.skip(f"files of {series.name}", reason)
+        else:
+            for run in runs:
+                check_files(run)
         best = min((entry for entry in trials if not math.isnan(entry[0])), key=lambda entry: entry[0])
         points = sum(len(points) for run in runs for points in run.points.values())
+        sizes = [len(data) for run in runs for data in run.files.values()]
         print(
-            f"{series.name}: experiment {experiment_id}, {len(runs)} runs, {points} points; best {best[1].name} "
+            f"{series.name}: experiment {experiment_id}, {len(runs)} runs, {points} points, {len(sizes)} files of "
+            f"{sum(sizes) / 1e6:.1f} MB; best {best[1].name} "
             f"with validation mae {best[0]:.3f}, test mae {best[1].latest()['test_mae']:.3f}"
         )
     return checks.finish()

@@ -4,10 +4,10 @@
 #   study.sh [BASE_URL]              default http://127.0.0.1:5000
 #
 # It logs what an auto-model runner logs: an experiment, a parent run, a run per model below it, and below
-# that a run per trial with hyperparameters, the loss of every step, validation and test errors, tags and the
-# data sets used. The trials are real: awk fits two seasonal models to the AirPassengers series. Then it
-# searches for the best trial and reads every stored value back. The first mismatch ends it with a message
-# and exit code 1.
+# that a run per trial with hyperparameters, the loss of every step, validation and test errors, tags, the data
+# sets used, and as files its fit and the data. The trials are real: awk fits two seasonal models to the
+# AirPassengers series. Then it searches for the best trial and reads every stored value back. The first
+# mismatch ends it with a message and exit code 1.
 set -euo pipefail
 export LC_ALL=C
 
@@ -272,6 +272,17 @@ log_input() {
   echo "$2 $digest $3 {\"num_rows\": $(($5 - $4 + 1))}" >>"$work/$1/inputs"
 }
 
+# upload RUN PATH FILE: through the server, where it serves files.
+upload() {
+  local root
+  get runs/get "run_id=$1"
+  root=$(value run.info.artifact_uri)
+  [[ $root == mlflow-artifacts:/* ]] || return 0
+  call 200 --upload-file "$3" "${base%/}/api/2.0/mlflow-artifacts/artifacts/${root#mlflow-artifacts:/}/$2"
+  mkdir -p "$(dirname "$work/$1/files/$2")"
+  cp "$3" "$work/$1/files/$2"
+}
+
 finish() {
   local ended
   ended=$(now)
@@ -292,6 +303,8 @@ trial() {
   sed -n 's/^loss //p' "$work/fit" >"$work/fit.losses"
   log_losses "$run_id" "$work/fit.losses"
   while read -r _ key number; do log_metric "$run_id" "$key" "$number"; done < <(grep '^metric ' "$work/fit")
+  upload "$run_id" fits/fit.txt "$work/fit"
+  upload "$run_id" AirPassengers.csv "$csv"
   set_tag "$run_id" state complete
   finish "$run_id"
   echo "$(awk '$2 == "val_mae" { print $3 }' "$work/fit") $run_id ${1#model=}" >>"$work/trials"
@@ -411,6 +424,18 @@ for folder in "$work"/*/; do
     get metrics/get-history "run_id=$run" metric_key=train_loss max_results=25000
     paste -d ' ' <(column metrics step) <(column metrics timestamp) <(column metrics value) >"$work/found"
     same_numbers "$name: history" "$work/found" "$folder/losses"
+  fi
+  if [ -e "$folder/files" ]; then
+    get artifacts/list "run_id=$run"
+    equal "$name: files" "$(column files path)" "AirPassengers.csv
+fits"
+    equal "$name: which are folders" "$(column files is_dir)" "false
+true"
+    for file in AirPassengers.csv fits/fit.txt; do
+      curl --silent --show-error --fail --max-time 60 --output "$work/file" "${base%/}/get-artifact?run_id=$run&path=$file" ||
+        fail "$name: $file cannot be read"
+      equal "$name: $file" "$(cksum <"$work/file")" "$(cksum <"$folder/files/$file")"
+    done
   fi
 done
 

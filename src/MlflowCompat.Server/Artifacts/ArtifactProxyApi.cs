@@ -67,7 +67,7 @@ public static class ArtifactProxyApi
 
     private static async Task Delete(HttpContext context, ArtifactFiles files)
     {
-        await files.DeleteAsync(files.Roots.AtDestination(ArtifactTarget.Of(context)), context.RequestAborted).ConfigureAwait(false);
+        await files.DeleteAsync(files.Roots.AtDestination(ArtifactTarget.FileOrFolderOf(context)), context.RequestAborted).ConfigureAwait(false);
         await context.Response.WriteMessageAsync(Empty.Value, CancellationToken.None).ConfigureAwait(false);
     }
 

@@ -24,12 +24,13 @@ internal sealed record ArtifactTarget(string Path)
 
     /// <summary>The path that a request of such a route is about.</summary>
     /// <exception cref="ArtifactStoreException"><see cref="ArtifactFault.InvalidPath"/>.</exception>
-    public static ArtifactPath Of(HttpContext context) =>
-        ArtifactPath.Parse(context.Features.Get<ArtifactTarget>() is { } target
-            ? Uri.UnescapeDataString(target.Path)
-            : $"{context.GetRouteValue(First)}/{context.GetRouteValue(Rest)}".TrimEnd('/'));
+    public static ArtifactPath Of(HttpContext context) => ArtifactPath.Parse(TextOf(context));
 
-    /// <summary>The folder that a query asks to be listed; it may end with a slash.</summary>
+    /// <summary>The same where it may be a folder; clients end that of a whole run with a slash when they remove it.</summary>
+    /// <exception cref="ArtifactStoreException"><see cref="ArtifactFault.InvalidPath"/>.</exception>
+    public static ArtifactPath FileOrFolderOf(HttpContext context) => Folder(TextOf(context));
+
+    /// <summary>A folder as a client names it; it may end with a slash.</summary>
     /// <exception cref="ArtifactStoreException"><see cref="ArtifactFault.InvalidPath"/>.</exception>
     public static ArtifactPath Folder(string? path) => ArtifactPath.Parse(path?.TrimEnd('/') is { Length: > 0 } folder ? folder : path ?? "");
 
@@ -57,6 +58,11 @@ internal sealed record ArtifactTarget(string Path)
 
         return next(context);
     });
+
+    private static string TextOf(HttpContext context) =>
+        context.Features.Get<ArtifactTarget>() is { } target
+            ? Uri.UnescapeDataString(target.Path)
+            : $"{context.GetRouteValue(First)}/{context.GetRouteValue(Rest)}".TrimEnd('/');
 
     /// <summary>The path of a request's target, which may be a whole URI.</summary>
     private static string PathOf(string target)

@@ -72,6 +72,22 @@ public sealed class ArtifactProxyTests
     }
 
     [Theory, BothDatabases]
+    public async Task Delete_OfAFolderThatEndsWithASlash_IsThatOfTheFolder(DatabaseKind kind)
+    {
+        var server = await TestServer.SharedAsync(kind);
+        var (_, root) = await server.CreateRunWithRootAsync();
+        await server.UploadAsync($"{root}/a/b.txt", "b");
+
+        // What MLflow's clients send for all artifacts of a run.
+        await server.DeleteAsync($"{root}/");
+
+        Assert.Empty(await server.NamesAsync(root));
+        Assert.Empty(await server.ArtifactRowsAsync(root, "artifact_id"));
+        using var all = await server.SendAsync(HttpMethod.Delete, ArtifactCalls.Proxy + "/");
+        Assert.Equal(HttpStatusCode.BadRequest, all.StatusCode);
+    }
+
+    [Theory, BothDatabases]
     public async Task Upload_InChunksOfUnknownLength_IsTakenWhole(DatabaseKind kind)
     {
         var server = await TestServer.SharedAsync(kind);
