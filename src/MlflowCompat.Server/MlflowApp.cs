@@ -5,6 +5,7 @@ using MlflowCompat.Server.Configuration;
 using MlflowCompat.Server.Datasets;
 using MlflowCompat.Server.Experiments;
 using MlflowCompat.Server.Http;
+using MlflowCompat.Server.LoggedModels;
 using MlflowCompat.Server.Metrics;
 using MlflowCompat.Server.Runs;
 using MlflowCompat.Storage;
@@ -70,6 +71,7 @@ public static class MlflowApp
         app.MapRuns();
         app.MapMetrics();
         app.MapDatasets();
+        app.MapLoggedModels();
         app.MapArtifactProxy();
         app.MapRunArtifacts();
         return app;

@@ -34,7 +34,8 @@ public static class MlflowJson
                     Runs.RunsJson.Default,
                     Metrics.MetricsJson.Default,
                     Datasets.DatasetsJson.Default,
-                    Artifacts.ArtifactsJson.Default)
+                    Artifacts.ArtifactsJson.Default,
+                    LoggedModels.LoggedModelsJson.Default)
                 .WithAddedModifier(AcceptCamelCase)
                 .WithAddedModifier(RefuseNullElements),
         };
