@@ -12,7 +12,7 @@ namespace MlflowCompat.MicroBenchmarks;
 public class FilterCompilation
 {
     private const string Filter =
-        "metrics.m1 > 0.9 AND params.p1 = 'v3' AND tags.t IN ('t3', 't4') AND attributes.run_name LIKE '%7%' AND attributes.start_time > 1767225600000";
+        "metrics.m1 > 0.9 AND params.p1 = 'v3' AND tags.t = 't3' AND attributes.run_name LIKE '%7%' AND attributes.start_time > 1767225600000";
 
     private static readonly List<string> Order = ["metrics.m1 ASC", "params.p1 DESC"];
     private static readonly long[] Experiments = [1];

@@ -52,10 +52,14 @@ public abstract class Database : IAsyncDisposable
     /// <exception cref="System.Data.Common.DbException">The database cannot be reached; see <see cref="DatabaseFaults"/>.</exception>
     public abstract ValueTask<DatabaseSession> OpenAsync(CancellationToken cancellationToken);
 
+    /// <summary>Opens the connections that are always kept, so that the first requests need not wait for them.</summary>
+    /// <exception cref="System.Data.Common.DbException">The database cannot be reached; see <see cref="DatabaseFaults"/>.</exception>
+    public abstract Task WarmUpAsync(CancellationToken cancellationToken);
+
     /// <summary>
     /// Runs <paramref name="work"/> in a transaction and commits it; on SQLite together with whatever else waits to be written. When
     /// <paramref name="work"/> throws, nothing of it is written. It is run again when the database gave the transaction up in favour of
-    /// another one, so it must not change anything outside the database; and it has to let the exception of a failed statement out, since
+    /// another one, or when another one in the same transaction failed, so it must not change anything outside the database; and it has to let the exception of a failed statement out, since
     /// PostgreSQL commits nothing after one. Once the commit has begun it is not cancelled any more.
     /// </summary>
     /// <param name="work">Reads and writes.</param>

@@ -161,6 +161,54 @@ public sealed class WriteAsyncTests
 
     [Theory]
     [BothDatabases]
+    public async Task Writes_ThatFailBesideOthers_LeaveNothingAndTheOthersAreDoneOnce(DatabaseKind kind)
+    {
+        await using var notes = await Notes.CreateAsync(kind);
+        await notes.WriteAsync(1);
+        var begun = new TaskCompletionSource();
+        var release = new TaskCompletionSource();
+        var first = notes.Database.WriteAsync(
+            async (_, _) =>
+            {
+                begun.SetResult();
+                await release.Task;
+            },
+            CancellationToken.None);
+        await begun.Task;
+
+        // What comes while the first one is under way is one group on SQLite.
+        var good = Enumerable.Range(0, 9).Select(_ =>
+            notes.Database.WriteAsync((session, token) => session.ExecuteAsync(notes.Touch(1), token), CancellationToken.None)).ToList();
+        var failing = Enumerable.Range(0, 9).Select(number => notes.Database.WriteAsync(
+            async (session, token) =>
+            {
+                if (number % 3 > 0)
+                    await session.ExecuteAsync(notes.Insert(10 + number), token);
+                if (number % 3 > 1)
+                    await session.ExecuteAsync(notes.Insert(1), token);
+                throw new InvalidOperationException("the work's own");
+            },
+            CancellationToken.None)).ToList();
+        var last = Enumerable.Range(0, 9).Select(_ =>
+            notes.Database.WriteAsync((session, token) => session.ExecuteAsync(notes.Touch(1), token), CancellationToken.None)).ToList();
+        release.SetResult();
+
+        await first;
+        await Task.WhenAll([.. good, .. last]);
+        foreach (var (number, write) in failing.Index())
+        {
+            if (number % 3 > 1)
+                await Assert.ThrowsAnyAsync<DbException>(() => write);
+            else
+                await Assert.ThrowsAsync<InvalidOperationException>(() => write);
+        }
+
+        Assert.Equal([1], await notes.IdsAsync());
+        Assert.Equal(18, await notes.TouchedAsync(1));
+    }
+
+    [Theory]
+    [BothDatabases]
     public async Task Reading_WhileAWriteIsUnderWay_SeesWhatIsCommitted(DatabaseKind kind)
     {
         await using var notes = await Notes.CreateAsync(kind);

@@ -162,6 +162,7 @@ internal sealed class ServerCommand : Command
             var scope = app.Services.CreateAsyncScope();
             await using (scope.ConfigureAwait(false))
                 await scope.ServiceProvider.GetRequiredService<ExperimentStore>().EnsureDefaultAsync(cancellationToken).ConfigureAwait(false);
+            await database.WarmUpAsync(cancellationToken).ConfigureAwait(false);
         }).ConfigureAwait(false);
 
         await ListenAsync(app, options, cancellationToken).ConfigureAwait(false);

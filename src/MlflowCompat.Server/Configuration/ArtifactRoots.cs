@@ -2,6 +2,7 @@ using System.Globalization;
 using MlflowCompat.Artifacts;
 using MlflowCompat.Server.Artifacts;
 using MlflowCompat.Server.Http;
+using MlflowCompat.Storage;
 
 namespace MlflowCompat.Server.Configuration;
 
@@ -27,8 +28,18 @@ public sealed class ArtifactRoots(ServerOptions options, ArtifactStores stores)
     /// <summary>Location of an experiment under the default root.</summary>
     public string ForExperiment(long experimentId) => Append(DefaultRoot, experimentId.ToString(CultureInfo.InvariantCulture));
 
-    /// <summary>Artifact root of a run of an experiment; fixed when the run is created.</summary>
-    public static string ForRun(string experimentLocation, string runId) => Append(experimentLocation, $"{runId}/artifacts");
+    /// <summary>
+    /// Artifact root of a run, fixed when the run is created: SQL, because the location is at hand where the run is written. A query string
+    /// stays at the end.
+    /// </summary>
+    /// <param name="database">Whose dialect is written.</param>
+    /// <param name="location">An expression for the location of the experiment.</param>
+    /// <param name="runId">An expression for the id of the run, as clients know it.</param>
+    public static string ForRun(Database database, string location, string runId)
+    {
+        var root = database.Choose($"split_part({location}, '?', 1)", $"substr({location}, 1, instr({location} || '?', '?') - 1)");
+        return $"{root} || CASE WHEN {root} LIKE '%/' THEN '' ELSE '/' END || {runId} || '/artifacts' || substr({location}, length({root}) + 1)";
+    }
 
     /// <summary>Checks a location that a client chose and makes a local one absolute; URIs stay as they were sent.</summary>
     /// <exception cref="MlflowException">INVALID_PARAMETER_VALUE: too long, ambiguous, or outside of what this server may touch.</exception>

@@ -38,9 +38,12 @@ internal sealed class RunParams
             var pairs = asked.ToList();
             await result.ReadAsync(
                 session,
+                // OFFSET 0 keeps the planner from reading the table for a join with the list: it looks up one param after the other.
                 database.Statement("""
                     SELECT h.run_id, h.param_key, h.param_value
-                    FROM unnest($1, $2) AS asked(run_id, param_key) JOIN hyperparameters h USING (run_id, param_key)
+                    FROM unnest($1, $2) AS asked(run_id, param_key) CROSS JOIN LATERAL (
+                        SELECT p.run_id, p.param_key, p.param_value FROM hyperparameters p
+                        WHERE p.run_id = asked.run_id AND p.param_key = asked.param_key OFFSET 0) AS h
                     """).Add([.. pairs.Select(pair => pair.Run)]).Add([.. pairs.Select(pair => pair.Key)]),
                 cancellationToken).ConfigureAwait(false);
             return result;

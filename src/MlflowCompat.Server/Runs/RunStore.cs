@@ -42,30 +42,22 @@ public sealed class RunStore(Database database, ServerOptions options)
             : RunFingerprints.Random();
         try
         {
-            return await database.WriteAsync(
-                async (session, token) =>
+            while (true)
+            {
+                var artifactUri = await database.WriteAsync(
+                    (session, token) => session.CommitWithAsync(
+                        Insert(id, experimentId, userId, name, fingerprint, startTime, tags), reader => reader.GetString(0), token),
+                    cancellationToken).ConfigureAwait(false);
+                if (artifactUri is not null)
                 {
-                    // Held until the run is there: deleting the experiment waits for it, and takes it along.
-                    var location = await session.FirstOrDefaultAsync(
-                        database.Statement(
-                            "SELECT COALESCE(artifact_location, ''), lifecycle_stage FROM experiments WHERE experiment_id = $1 FOR SHARE",
-                            "SELECT COALESCE(artifact_location, ''), lifecycle_stage FROM experiments WHERE experiment_id = $1")
-                            .Add(experimentId),
-                        reader => reader.GetString(1) == "active" ? reader.GetString(0) : throw ExperimentId.NotActive(experimentId),
-                        token).ConfigureAwait(false) ?? throw ExperimentId.NotFound(experimentId);
-                    var artifactUri = ArtifactRoots.ForRun(location, RunId.Format(id));
-                    var sql = new StatementBuilder(database);
-                    var (names, expressions) = RunTags.Columns(sql, tags);
-                    var (startColumn, startOverflow) = sql.AddTimeAndOverflow(startTime);
-                    sql.Append($"INSERT INTO runs (run_uuid, experiment_id, run_name, run_fingerprint, user_id, artifact_uri, tags, start_time, start_time_ms{names}) ")
-                        .Append($"VALUES ({sql.Add(id)}, {sql.Add(experimentId)}, {sql.Add(name)}, {sql.Add(fingerprint)}, {sql.Add(userId)}, ")
-                        .Append($"{sql.Add(artifactUri)}, {sql.AddJson(Tags.ToJson(tags))}, {startColumn}, {startOverflow}{expressions})");
-                    await session.ExecuteLastAsync(sql.ToStatement(), token).ConfigureAwait(false);
                     var info = new RunInfo(
                         RunId.Format(id), RunId.Format(id), name, ExperimentId.Format(experimentId), userId, "RUNNING", startTime, null, artifactUri, "active");
                     return new Run(info, new RunData(null, null, tags), new RunInputs(null, null), null);
-                },
-                cancellationToken).ConfigureAwait(false);
+                }
+
+                // There is no such experiment, or it is deleted; if it was restored by now, the run is made after all.
+                await RequireActiveExperimentAsync(experimentId, cancellationToken).ConfigureAwait(false);
+            }
         }
         catch (DbException exception) when (DatabaseFaults.Classify(exception) == DatabaseFault.Duplicate)
         {
@@ -210,6 +202,39 @@ public sealed class RunStore(Database database, ServerOptions options)
         }
 
         throw MlflowException.InvalidValue(RunTags.LoggedModelHistory, MlflowException.Quote(tag), "the run's tag is no JSON array any more.");
+    }
+
+    /// <exception cref="MlflowException">RESOURCE_DOES_NOT_EXIST; INVALID_PARAMETER_VALUE when it is deleted.</exception>
+    private async Task RequireActiveExperimentAsync(long id, CancellationToken cancellationToken)
+    {
+        var session = await database.OpenAsync(cancellationToken).ConfigureAwait(false);
+        await using (session.ConfigureAwait(false))
+        {
+            var stage = await session.FirstOrDefaultAsync(
+                database.Statement("SELECT lifecycle_stage FROM experiments WHERE experiment_id = $1").Add(id),
+                reader => reader.GetString(0),
+                cancellationToken).ConfigureAwait(false) ?? throw ExperimentId.NotFound(id);
+            if (stage != "active")
+                throw ExperimentId.NotActive(id);
+        }
+    }
+
+    /// <summary>Makes no row unless the experiment is active; returns the artifact root.</summary>
+    private Statement Insert(
+        Guid id, long experimentId, string userId, string name, string fingerprint, long startTime, List<KeyValue> tags)
+    {
+        var sql = new StatementBuilder(database);
+        var (names, expressions) = RunTags.Columns(sql, tags);
+        var (startColumn, startOverflow) = sql.AddTimeAndOverflow(startTime);
+        var artifactUri = ArtifactRoots.ForRun(database, "COALESCE(e.artifact_location, '')", sql.Add(RunId.Format(id)));
+        // The experiment is held until the run is there: deleting it waits for the run, and takes it along.
+        return sql
+            .Append($"INSERT INTO runs (run_uuid, experiment_id, run_name, run_fingerprint, user_id, artifact_uri, tags, start_time, start_time_ms{names}) ")
+            .Append($"SELECT {sql.Add(id)}, e.experiment_id, {sql.Add(name)}, {sql.Add(fingerprint)}, {sql.Add(userId)}, {artifactUri}, ")
+            .Append($"{sql.AddJson(Tags.ToJson(tags))}, {startColumn}, {startOverflow}{expressions} FROM experiments e ")
+            .Append($"WHERE e.experiment_id = {sql.Add(experimentId)} AND e.lifecycle_stage = 'active'{database.Choose(" FOR SHARE OF e", "")} ")
+            .Append("RETURNING artifact_uri")
+            .ToStatement();
     }
 
     private Statement Update(Guid id, RunStatus? status, long? endTime, string? name)

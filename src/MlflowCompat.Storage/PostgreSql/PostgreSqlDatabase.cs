@@ -11,12 +11,24 @@ public sealed class PostgreSqlDatabase : Database
 
     private const int MaxWriterConnections = 4;
 
+    /// <summary>
+    /// Searches contain a plan for the worst case, which hardly ever runs; in large databases PostgreSQL would compile it every time, for
+    /// longer than the search takes. A setting of the session, because poolers refuse it among the start-up parameters.
+    /// </summary>
     private const string JitOff = "SET jit = off";
+
+    /// <summary>
+    /// What the write queue reads, it reads by key. A plan that was made when a table was small, or that nobody has counted yet, would read
+    /// all of it, and would be kept while it grows.
+    /// </summary>
+    private const string ByKeyOnly = "SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan";
 
     private readonly NpgsqlDataSource dataSource;
 
     /// <summary>For the threads of the write queue, which must not have to wait for connections behind those that they serve.</summary>
     private readonly NpgsqlDataSource writerSource;
+
+    private readonly int minPoolSize;
 
     /// <summary>Prepares the pool; connects only when the first session is opened.</summary>
     /// <param name="connectionString">Npgsql's form; see <see cref="BackendStoreUri"/> for the pool's defaults.</param>
@@ -34,10 +46,11 @@ public sealed class PostgreSqlDatabase : Database
         };
         settings.ApplicationName ??= "mlflow-compat";
         Description = $"PostgreSQL {settings.Host}:{settings.Port}/{settings.Database}";
-        dataSource = Source(settings);
+        minPoolSize = settings.MinPoolSize;
+        dataSource = Source(settings, JitOff);
         settings.MinPoolSize = 0;
         settings.MaxPoolSize = MaxWriterConnections;
-        writerSource = Source(settings);
+        writerSource = Source(settings, $"{JitOff}; {ByKeyOnly}");
     }
 
     /// <inheritdoc/>
@@ -53,6 +66,16 @@ public sealed class PostgreSqlDatabase : Database
     /// <inheritdoc/>
     public override async ValueTask<DatabaseSession> OpenAsync(CancellationToken cancellationToken) =>
         new Session(await dataSource.OpenConnectionAsync(cancellationToken).ConfigureAwait(false), isBlocking: false);
+
+    /// <inheritdoc/>
+    public override async Task WarmUpAsync(CancellationToken cancellationToken)
+    {
+        // One for a lane of the write queue, and as many of the pool as it keeps; all at once, for a pool hands out the same one otherwise.
+        var opening = Enumerable.Repeat(dataSource, minPoolSize).Append(writerSource)
+            .Select(source => source.OpenConnectionAsync(cancellationToken).AsTask()).ToList();
+        foreach (var connection in await Task.WhenAll(opening).ConfigureAwait(false))
+            await connection.DisposeAsync().ConfigureAwait(false);
+    }
 
     /// <inheritdoc/>
     public override Task<T> WriteAsync<T>(
@@ -105,28 +128,24 @@ public sealed class PostgreSqlDatabase : Database
         }
     }
 
-    private static NpgsqlDataSource Source(NpgsqlConnectionStringBuilder settings)
+    /// <param name="settings">Where to connect, and how many connections to keep.</param>
+    /// <param name="sessionSettings">SQL for each new connection.</param>
+    private static NpgsqlDataSource Source(NpgsqlConnectionStringBuilder settings, string sessionSettings)
     {
         var builder = new NpgsqlDataSourceBuilder(settings.ConnectionString);
-        builder.UsePhysicalConnectionInitializer(SwitchJitOff, SwitchJitOffAsync);
+        builder.UsePhysicalConnectionInitializer(
+            connection =>
+            {
+                using var command = new NpgsqlCommand(sessionSettings, connection);
+                command.ExecuteNonQuery();
+            },
+            async connection =>
+            {
+                var command = new NpgsqlCommand(sessionSettings, connection);
+                await using (command.ConfigureAwait(false))
+                    await command.ExecuteNonQueryAsync().ConfigureAwait(false);
+            });
         return builder.Build();
-    }
-
-    /// <summary>
-    /// Searches contain a plan for the worst case, which hardly ever runs; in large databases PostgreSQL would compile it every time, for
-    /// longer than the search takes. A setting of the session, because poolers refuse it among the start-up parameters.
-    /// </summary>
-    private static void SwitchJitOff(NpgsqlConnection connection)
-    {
-        using var command = new NpgsqlCommand(JitOff, connection);
-        command.ExecuteNonQuery();
-    }
-
-    private static async Task SwitchJitOffAsync(NpgsqlConnection connection)
-    {
-        var command = new NpgsqlCommand(JitOff, connection);
-        await using (command.ConfigureAwait(false))
-            await command.ExecuteNonQueryAsync().ConfigureAwait(false);
     }
 
     /// <summary>A connection in use.</summary>

@@ -52,6 +52,8 @@ public sealed class SqliteDatabase : Database
                 Batteries_V2.Init();
                 // A connection is used by one thread at a time here, so SQLite need not see to that on every call.
                 SqliteException.ThrowExceptionForRC(raw.sqlite3_config(raw.SQLITE_CONFIG_MULTITHREAD), null);
+                // Nobody asks how much memory it uses, and keeping count takes a lock at every allocation.
+                SqliteException.ThrowExceptionForRC(raw.sqlite3_config(raw.SQLITE_CONFIG_MEMSTATUS, 0), null);
                 providerReady = true;
             }
         }
@@ -106,6 +108,9 @@ public sealed class SqliteDatabase : Database
     }
 
     /// <inheritdoc/>
+    public override Task WarmUpAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+
+    /// <inheritdoc/>
     public override async Task<T> WriteAsync<T>(
         Func<DatabaseSession, CancellationToken, Task<T>> work, CancellationToken cancellationToken, long bytes = OrdinaryWriteBytes)
     {
@@ -133,19 +138,22 @@ public sealed class SqliteDatabase : Database
         closing.Dispose();
     }
 
-    /// <summary>Writes a group in one transaction, each member within a savepoint, so that one that fails takes no other along.</summary>
+    /// <summary>
+    /// Writes a group in one transaction. A member that fails takes no other along: hardly any has written something by then, and if one has,
+    /// the group is written again, each member within a savepoint.
+    /// </summary>
     private async Task<IReadOnlyList<Task>> WriteGroupAsync(IReadOnlyList<Func<Session, Task>> group)
     {
         writer ??= new Session(null, ConnectForUse(WriterCacheKilobytes));
         try
         {
             await writer.BeginWriteAsync(closing.Token).ConfigureAwait(false);
-            var outcomes = new Task[group.Count];
-            for (var i = 0; i < outcomes.Length; i++)
+            var outcomes = await RunMembersAsync(writer, group).ConfigureAwait(false);
+            if (outcomes is null)
             {
-                outcomes[i] = writer.RunMemberAsync(group[i]);
-                await outcomes[i].ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-                writer.RequireTransaction(outcomes[i]);
+                writer.Run("ROLLBACK");
+                await writer.BeginWriteAsync(closing.Token).ConfigureAwait(false);
+                outcomes = await RunMembersApartAsync(writer, group).ConfigureAwait(false);
             }
 
             writer.Run("COMMIT");
@@ -157,6 +165,39 @@ public sealed class SqliteDatabase : Database
                 await CloseWriterAsync().ConfigureAwait(false);
             throw;
         }
+    }
+
+    /// <summary>What became of each member, or null when one has failed and left something behind.</summary>
+    private static async Task<IReadOnlyList<Task>?> RunMembersAsync(Session writer, IReadOnlyList<Func<Session, Task>> group)
+    {
+        var outcomes = new Task[group.Count];
+        for (var i = 0; i < outcomes.Length; i++)
+        {
+            var changes = writer.TotalChanges;
+            outcomes[i] = RunAsync(group[i]);
+            await outcomes[i].ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            writer.RequireTransaction(outcomes[i]);
+            if (!outcomes[i].IsCompletedSuccessfully && writer.TotalChanges != changes)
+                return null;
+        }
+
+        return outcomes;
+
+        // What a member throws before its first await is its outcome too.
+        async Task RunAsync(Func<Session, Task> work) => await work(writer).ConfigureAwait(false);
+    }
+
+    private static async Task<IReadOnlyList<Task>> RunMembersApartAsync(Session writer, IReadOnlyList<Func<Session, Task>> group)
+    {
+        var outcomes = new Task[group.Count];
+        for (var i = 0; i < outcomes.Length; i++)
+        {
+            outcomes[i] = writer.RunWithinSavepointAsync(group[i]);
+            await outcomes[i].ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            writer.RequireTransaction(outcomes[i]);
+        }
+
+        return outcomes;
     }
 
     private async ValueTask CloseWriterAsync()
@@ -173,11 +214,13 @@ public sealed class SqliteDatabase : Database
         try
         {
             using var settings = connection.CreateCommand();
-            // A log of 32 MB until it is carried over: what a run writes is spread over many pages, and the same ones come again.
+            // A log of 32 MB until it is carried over: what a run writes is spread over many pages, and the same ones come again. Pages as
+            // they were before a statement that may fail half-way go to a temporary file unless that is kept in memory.
             settings.CommandText = """
                 PRAGMA journal_mode = WAL;
                 PRAGMA synchronous = FULL;
                 PRAGMA wal_autocheckpoint = 8000;
+                PRAGMA temp_store = MEMORY;
                 PRAGMA foreign_keys = ON;
                 """ + $"PRAGMA cache_size = -{cacheKilobytes}";
             settings.ExecuteNonQuery();
@@ -219,8 +262,11 @@ public sealed class SqliteDatabase : Database
             inMember = false;
         }
 
+        /// <summary>Rows changed since the connection was opened.</summary>
+        public int TotalChanges => raw.sqlite3_total_changes(connection.Handle);
+
         /// <summary>Runs a member of a group; when it fails, what it wrote is taken back.</summary>
-        public async Task RunMemberAsync(Func<Session, Task> work)
+        public async Task RunWithinSavepointAsync(Func<Session, Task> work)
         {
             Run("SAVEPOINT member");
             inMember = true;

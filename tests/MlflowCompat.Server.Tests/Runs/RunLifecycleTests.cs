@@ -279,6 +279,7 @@ public sealed class RunLifecycleTests
     [BothDatabases("s3://bucket/path", "s3://bucket/path/{0}/artifacts")]
     [BothDatabases("s3://bucket/path/", "s3://bucket/path/{0}/artifacts")]
     [BothDatabases("s3://b/p?x=1", "s3://b/p/{0}/artifacts?x=1")]
+    [BothDatabases("s3://b/p/?x=1&y=2?", "s3://b/p/{0}/artifacts?x=1&y=2?")]
     public async Task ArtifactUri_OfARun_LiesUnderItsExperiment(DatabaseKind kind, string location, string expected)
     {
         var server = await TestServer.SharedAsync(kind);
