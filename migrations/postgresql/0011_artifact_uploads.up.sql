@@ -4,7 +4,6 @@
 
 ALTER TABLE artifacts ADD COLUMN upload_id TEXT;
 CREATE INDEX idx_artifacts_upload_id ON artifacts(upload_id) WHERE upload_id IS NOT NULL;
-COMMENT ON COLUMN artifacts.upload_id IS 'Set while it is not sure that the file of this row is in its place';
 
 -- The beginning of the path, because an index entry cannot hold a long one.
 CREATE INDEX idx_artifacts_storage_path ON artifacts((left(storage_path, 500)) COLLATE "C");

@@ -33,8 +33,8 @@ internal static class Catalogue
           FROM relations, aclexplode(COALESCE(relacl, acldefault(CASE relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", relowner)))
         UNION ALL
         SELECT format('column %s.%s %s %s not null=%s generated=%s default=%s',
-                      r.name, a.attnum, a.attname, format_type(atttypid, atttypmod), attnotnull, attgenerated, pg_get_expr(adbin, adrelid))
-          FROM relations r JOIN pg_attribute a ON a.attrelid = r.oid AND attnum > 0
+                      r.name, row_number() OVER (PARTITION BY r.oid ORDER BY a.attnum), a.attname, format_type(atttypid, atttypmod), attnotnull, attgenerated, pg_get_expr(adbin, adrelid))
+          FROM relations r JOIN pg_attribute a ON a.attrelid = r.oid AND attnum > 0 AND NOT attisdropped
           LEFT JOIN pg_attrdef d ON d.adrelid = r.oid AND d.adnum = a.attnum
         UNION ALL
         SELECT format('constraint on %s: %s %s', r.name, conname, pg_get_constraintdef(k.oid))
