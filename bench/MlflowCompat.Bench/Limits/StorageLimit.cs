@@ -48,7 +48,7 @@ internal abstract class StorageLimit : IDisposable
 
         public override async Task WriteAsync(string file)
         {
-            // In place of the older one, as an upload; else its room would be given back while the new one is written.
+            // An upload in place of an older file gives its room back, too.
             File.Delete(scratch);
             using var from = new FileStream(file, FileMode.Open, FileAccess.Read, FileShare.Read, bufferSize: 0);
             using var to = new FileStream(scratch, FileMode.CreateNew, FileAccess.Write, FileShare.None, bufferSize: 0);
