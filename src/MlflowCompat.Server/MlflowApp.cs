@@ -1,4 +1,5 @@
 using System.Reflection;
+using Microsoft.AspNetCore.Connections;
 using MlflowCompat.Artifacts;
 using MlflowCompat.Server.Artifacts;
 using MlflowCompat.Server.Configuration;
@@ -41,6 +42,7 @@ public static class MlflowApp
         builder.Services.AddRoutingCore();
         builder.Services.Configure<HostOptions>(host => host.ShutdownTimeout = ShutdownPatience);
         builder.WebHost.UseKestrelCore();
+        builder.Services.AddSingleton<IMemoryPoolFactory<byte>, ConnectionBlocks>();
         builder.WebHost.Listen(options);
         builder.Services.AddSingleton(options);
         builder.Services.AddSingleton(_ => new ArtifactStores(artifacts ?? new ArtifactStoreOptions()));

@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Data.Common;
 using System.Net.Sockets;
+using Amazon.Runtime;
 using MlflowCompat.Bench.Http;
 using MlflowCompat.Bench.Workloads;
 using MlflowCompat.Storage.Migrations;
@@ -20,6 +21,7 @@ internal static class BenchCommandLine
         {
             new LoadCommand(),
             new MixedCommand(),
+            new ArtifactsCommand(),
             new SeedCommand(),
             new LimitCommand(),
             new MemoryCommand(),
@@ -41,7 +43,7 @@ internal static class BenchCommandLine
             return 2;
         }
         catch (Exception exception) when (Flatten(exception)
-            is UnexpectedAnswerException or MissingDataException or SocketException or IOException or DbException or SchemaRefusedException)
+            is AmazonClientException or UnexpectedAnswerException or MissingDataException or SocketException or IOException or DbException or SchemaRefusedException)
         {
             await Console.Error.WriteLineAsync($"error: {Flatten(exception).Message}").ConfigureAwait(false);
             return 1;

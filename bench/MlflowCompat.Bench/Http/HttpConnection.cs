@@ -17,7 +17,7 @@ internal sealed class HttpConnection : IDisposable
     private const int LargestKeptBody = 8 * 1024 * 1024;
 
     private readonly ServerAddress server;
-    private readonly byte[] input = new byte[64 * 1024];
+    private readonly byte[] input;
     private int inputStart;
     private int inputEnd;
 
@@ -25,10 +25,17 @@ internal sealed class HttpConnection : IDisposable
     private int bodyLength;
     private byte[] pattern = [];
     private Socket? socket;
+    private ReceivedPiece? receiver;
     private bool closing;
 
     /// <summary>Names the server; the connection is opened by the first request, or by <see cref="Open"/>.</summary>
-    public HttpConnection(ServerAddress server) => this.server = server;
+    /// <param name="server">The server.</param>
+    /// <param name="inputBytes">How much it receives at a time.</param>
+    public HttpConnection(ServerAddress server, int inputBytes = 64 * 1024)
+    {
+        this.server = server;
+        input = new byte[inputBytes];
+    }
 
     /// <summary>The request under construction.</summary>
     public RequestBuffer Request { get; } = new();
@@ -41,6 +48,9 @@ internal sealed class HttpConnection : IDisposable
 
     /// <summary>Bytes of bodies received so far.</summary>
     public long BytesReceived { get; private set; }
+
+    /// <summary>Takes the bodies of good answers piece by piece; they are not kept then.</summary>
+    public ReceivedPiece? Receiver { get; set; }
 
     /// <summary>Counts a text in the answers from now on, as a check that they hold what was asked for.</summary>
     public void Count(byte[] text) => pattern = text;
@@ -72,6 +82,24 @@ internal sealed class HttpConnection : IDisposable
     public void Post(ReadOnlySpan<byte> path)
     {
         var status = TryPost(path);
+        if (status != 200)
+            throw Unexpected(path, status);
+    }
+
+    /// <summary>Sends <see cref="Request"/> as a PUT and reads the answer, which has to have status 200.</summary>
+    /// <inheritdoc cref="Post"/>
+    public void Put(ReadOnlySpan<byte> path)
+    {
+        var status = Exchange(Request.Put(server, path).Span);
+        if (status != 200)
+            throw Unexpected(path, status);
+    }
+
+    /// <summary>Sends a file as a PUT, straight from the disk's cache, and reads the answer, which has to have status 200.</summary>
+    /// <inheritdoc cref="Post"/>
+    public void PutFile(ReadOnlySpan<byte> path, string file)
+    {
+        var status = Exchange(Request.PutHead(server, path, new FileInfo(file).Length).Span, file);
         if (status != 200)
             throw Unexpected(path, status);
     }
@@ -134,13 +162,15 @@ internal sealed class HttpConnection : IDisposable
     /// <inheritdoc/>
     public void Dispose() => Close();
 
-    private int Exchange(ReadOnlySpan<byte> request)
+    private int Exchange(ReadOnlySpan<byte> request, string? file = null)
     {
         Open();
         try
         {
             for (var rest = request; rest.Length > 0;)
                 rest = rest[socket!.Send(rest, SocketFlags.None)..];
+            if (file is not null)
+                socket!.SendFile(file);
             var status = Receive();
             if (closing)
                 Close();
@@ -179,6 +209,7 @@ internal sealed class HttpConnection : IDisposable
                 closing = Ascii.EqualsIgnoreCase(value, "close"u8);
         }
 
+        receiver = status == 200 ? Receiver : null;
         if (chunked)
             ReadChunks();
         else if (length is { } bytes)
@@ -219,9 +250,17 @@ internal sealed class HttpConnection : IDisposable
             if (inputStart == inputEnd)
                 Fill();
             var part = (int)Math.Min(length, inputEnd - inputStart);
-            MakeRoom(part);
-            input.AsSpan(inputStart, part).CopyTo(body.AsSpan(bodyLength));
-            bodyLength += part;
+            if (receiver is not null)
+            {
+                receiver(input.AsSpan(inputStart, part));
+            }
+            else
+            {
+                MakeRoom(part);
+                input.AsSpan(inputStart, part).CopyTo(body.AsSpan(bodyLength));
+                bodyLength += part;
+            }
+
             inputStart += part;
             length -= part;
         }
@@ -294,6 +333,9 @@ internal sealed class HttpConnection : IDisposable
     private UnexpectedAnswerException Unexpected(ReadOnlySpan<byte> path, int status) =>
         new($"{Encoding.UTF8.GetString(path)}: status {status}: {Encoding.UTF8.GetString(Body[..Math.Min(Body.Length, 300)])}");
 }
+
+/// <summary>Takes a piece of a body; it is valid during the call.</summary>
+internal delegate void ReceivedPiece(ReadOnlySpan<byte> piece);
 
 /// <summary>An answer that is not what the workload asked for; the message says what it is.</summary>
 internal sealed class UnexpectedAnswerException(string message) : Exception(message);

@@ -60,13 +60,23 @@ internal sealed class RequestBuffer
     /// <summary>Writes the head of a POST in front of the body and returns the whole request.</summary>
     public ReadOnlyMemory<byte> Post(ServerAddress server, ReadOnlySpan<byte> path)
     {
-        Span<byte> digits = stackalloc byte[LongestNumber];
-        Utf8Formatter.TryFormat(end - HeadRoom, digits, out var length);
         var start = HeadRoom;
-        Prepend(ref start, "\r\n\r\n"u8);
-        Prepend(ref start, digits[..length]);
+        PrependLength(ref start, end - HeadRoom);
         Prepend(ref start, "\r\nContent-Type: application/json\r\nContent-Length: "u8);
         return Head(start, "POST "u8, server, path);
+    }
+
+    /// <summary>Writes the head of a PUT in front of the body and returns the whole request.</summary>
+    public ReadOnlyMemory<byte> Put(ServerAddress server, ReadOnlySpan<byte> path) => Put(server, path, end - HeadRoom);
+
+    /// <summary>Writes the head of a PUT whose body is sent by itself, and returns it.</summary>
+    /// <param name="server">Where it goes.</param>
+    /// <param name="path">The target.</param>
+    /// <param name="bodyLength">Bytes of the body.</param>
+    public ReadOnlyMemory<byte> PutHead(ServerAddress server, ReadOnlySpan<byte> path, long bodyLength)
+    {
+        Clear();
+        return Put(server, path, bodyLength);
     }
 
     /// <summary>Writes a GET and returns it.</summary>
@@ -76,6 +86,22 @@ internal sealed class RequestBuffer
         var start = HeadRoom;
         Prepend(ref start, "\r\n\r\n"u8);
         return Head(start, "GET "u8, server, path);
+    }
+
+    private ReadOnlyMemory<byte> Put(ServerAddress server, ReadOnlySpan<byte> path, long bodyLength)
+    {
+        var start = HeadRoom;
+        PrependLength(ref start, bodyLength);
+        Prepend(ref start, "\r\nContent-Length: "u8);
+        return Head(start, "PUT "u8, server, path);
+    }
+
+    private void PrependLength(ref int start, long length)
+    {
+        Span<byte> digits = stackalloc byte[LongestNumber];
+        Utf8Formatter.TryFormat(length, digits, out var count);
+        Prepend(ref start, "\r\n\r\n"u8);
+        Prepend(ref start, digits[..count]);
     }
 
     private ReadOnlyMemory<byte> Head(int start, ReadOnlySpan<byte> method, ServerAddress server, ReadOnlySpan<byte> path)

@@ -8,6 +8,9 @@ internal sealed class ServerAddress
     /// <summary>Where MLflow's API begins.</summary>
     private const string Api = "/api/2.0/mlflow/";
 
+    /// <summary>Where the proxy's files are.</summary>
+    private const string Artifacts = "/api/2.0/mlflow-artifacts/artifacts";
+
     /// <summary>Takes an address apart.</summary>
     /// <exception cref="FormatException">It is no HTTP address.</exception>
     public ServerAddress(string url)
@@ -38,6 +41,14 @@ internal sealed class ServerAddress
 
     /// <summary>The path of a route of MLflow's API, such as <c>runs/log-metric</c>, with its query.</summary>
     public byte[] ApiPath(string route) => Encoding.UTF8.GetBytes(Prefix + Api + route);
+
+    /// <summary>The path of a file below the artifacts destination, for the proxy.</summary>
+    /// <param name="path">From the destination, without characters that need an escape.</param>
+    public byte[] ArtifactPath(string path) => Path(Artifacts + "/" + path);
+
+    /// <summary>The path of the listing of a folder below the artifacts destination.</summary>
+    /// <param name="path">From the destination, without characters that need an escape.</param>
+    public byte[] ArtifactListPath(string path) => Path($"{Artifacts}?path={path}");
 
     /// <summary>The path of a route outside of the API, such as <c>/health</c>.</summary>
     public byte[] Path(string route) => Encoding.UTF8.GetBytes(Prefix + route);

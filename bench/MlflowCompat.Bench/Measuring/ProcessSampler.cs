@@ -8,7 +8,9 @@ namespace MlflowCompat.Bench.Measuring;
 /// <param name="LastRssMegabytes">Resident memory at the end.</param>
 /// <param name="PeakRssMegabytes">The kernel's own mark of the largest resident memory since the process started.</param>
 /// <param name="Cpu">Processor time in processors: 0.5 is half of one.</param>
-internal sealed record ProcessUse(double MaxRssMegabytes, double LastRssMegabytes, double PeakRssMegabytes, double Cpu)
+/// <param name="FirstRssMegabytes">Resident memory at the beginning.</param>
+internal sealed record ProcessUse(
+    double MaxRssMegabytes, double LastRssMegabytes, double PeakRssMegabytes, double Cpu, double FirstRssMegabytes)
 {
     /// <summary>One line about several rounds: the most of all of them, the end of the last one, the median of the processor time.</summary>
     public static string Describe(IReadOnlyList<ProcessUse> uses) => string.Create(
@@ -30,6 +32,7 @@ internal sealed class ProcessSampler : IDisposable
     private readonly ManualResetEventSlim stopping = new();
     private readonly long startedAt = Stopwatch.GetTimestamp();
     private readonly double cpuBefore;
+    private readonly double first;
     private double max;
 
     /// <summary>Starts to watch.</summary>
@@ -38,7 +41,7 @@ internal sealed class ProcessSampler : IDisposable
     {
         this.processId = processId;
         cpuBefore = CpuSeconds();
-        max = Megabytes("VmRSS:");
+        max = first = Megabytes("VmRSS:");
         thread = new Thread(Sample) { IsBackground = true };
         thread.Start();
     }
@@ -51,7 +54,7 @@ internal sealed class ProcessSampler : IDisposable
         thread.Join();
         var last = Megabytes("VmRSS:");
         var seconds = Stopwatch.GetElapsedTime(startedAt).TotalSeconds;
-        return new ProcessUse(Math.Max(max, last), last, Megabytes("VmHWM:"), (CpuSeconds() - cpuBefore) / seconds);
+        return new ProcessUse(Math.Max(max, last), last, Megabytes("VmHWM:"), (CpuSeconds() - cpuBefore) / seconds, first);
     }
 
     /// <summary>Stops watching.</summary>

@@ -1,3 +1,4 @@
+using System.Buffers;
 using System.Globalization;
 using System.Security.Cryptography;
 using Amazon.S3.Model;
@@ -23,6 +24,12 @@ internal static class S3Upload
     private const int LargestInMemory = 16 * MiB;
 
     private const int PartsUnderWay = 2;
+
+    /// <summary>
+    /// The parts of one upload at a time, over and over: garbage of this size would pile up until the next full collection. What more uploads
+    /// at once need is made for them.
+    /// </summary>
+    private static readonly ArrayPool<byte> Buffers = ArrayPool<byte>.Create(LargestInMemory, maxArraysPerBucket: PartsUnderWay + 1);
 
     // Putting thousands of parts together takes S3 its time.
     private static readonly TimeSpan CompleteLimit = TimeSpan.FromMinutes(10);
@@ -141,15 +148,24 @@ internal static class S3Upload
     private static async Task<(byte[] Buffer, int Read)> ReadStartAsync(Stream content, long? length, CancellationToken cancellationToken)
     {
         // One byte more than announced, to see the end.
-        var buffer = new byte[length is { } known ? (int)Math.Clamp(known + 1, 1, SmallestPart) : 64 << 10];
+        var buffer = length switch
+        {
+            >= SmallestPart => Buffers.Rent(SmallestPart),
+            { } known => new byte[known + 1],
+            _ => new byte[64 << 10],
+        };
         var read = 0;
         while (true)
         {
-            read += await content.ReadAtLeastAsync(buffer.AsMemory(read), buffer.Length - read, throwOnEndOfStream: false, cancellationToken)
+            var room = Math.Min(buffer.Length, SmallestPart) - read;
+            var came = await content.ReadAtLeastAsync(buffer.AsMemory(read, room), room, throwOnEndOfStream: false, cancellationToken)
                 .ConfigureAwait(false);
-            if (read < buffer.Length || read == SmallestPart)
+            read += came;
+            if (came < room || read == SmallestPart)
                 return (buffer, read);
-            Array.Resize(ref buffer, Math.Min(buffer.Length * 2, SmallestPart));
+            var larger = buffer.Length * 2 < SmallestPart ? new byte[buffer.Length * 2] : Buffers.Rent(SmallestPart);
+            buffer.AsSpan(0, read).CopyTo(larger);
+            buffer = larger;
         }
     }
 
@@ -158,7 +174,6 @@ internal static class S3Upload
         CancellationToken cancellationToken)
     {
         using var failed = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
-        var buffers = new Stack<byte[]>();
         var underWay = new List<Task<byte[]?>>();
         var tags = new List<PartETag>();
         Stream part = new MemoryStream(start, 0, SmallestPart, writable: true, publiclyVisible: true);
@@ -201,9 +216,9 @@ internal static class S3Upload
         {
             var ended = await Task.WhenAny(underWay).ConfigureAwait(false);
             underWay.Remove(ended);
-            // Only of an answered request it is certain that nobody reads its buffer any more.
+            // Only of an answered request it is certain that nobody reads its buffer any more; others are left to the garbage collector.
             if (await ended.ConfigureAwait(false) is { } buffer)
-                buffers.Push(buffer);
+                Buffers.Return(buffer);
         }
 
         async Task<byte[]?> SendPartAsync(int number, Stream body)
@@ -233,11 +248,14 @@ internal static class S3Upload
         {
             if (partSize > LargestInMemory)
                 return await ReadLargePartAsync(content, partSize, hash, cancellationToken).ConfigureAwait(false);
-            if (!buffers.TryPop(out var buffer) || buffer.Length != partSize)
-                buffer = GC.AllocateUninitializedArray<byte>((int)partSize);
-            var read = await content.ReadAtLeastAsync(buffer, buffer.Length, throwOnEndOfStream: false, cancellationToken).ConfigureAwait(false);
+            var buffer = Buffers.Rent((int)partSize);
+            var read = await content.ReadAtLeastAsync(buffer.AsMemory(0, (int)partSize), (int)partSize, throwOnEndOfStream: false, cancellationToken)
+                .ConfigureAwait(false);
             hash.AppendData(buffer, 0, read);
-            return new MemoryStream(buffer, 0, read, writable: true, publiclyVisible: true);
+            if (read > 0)
+                return new MemoryStream(buffer, 0, read, writable: true, publiclyVisible: true);
+            Buffers.Return(buffer);
+            return Stream.Null;
         }
     }
 
