@@ -22,8 +22,11 @@ public sealed class LocalArtifactStore : ArtifactStore
 
     private const int BufferSize = 256 * 1024;
 
-    /// <summary>Room that is set aside at once for a file; somebody who claims to send more gets the rest as it comes.</summary>
-    private const long MaxAllocation = 1L << 30;
+    /// <summary>
+    /// Room that is set aside at once for a file; somebody who claims to send more gets the rest as it comes, so that claims alone do not
+    /// fill the disk.
+    /// </summary>
+    private const long MaxAllocation = 16 * 1024 * 1024;
 
     /// <summary>Bytes after which the disk starts to write, so that it is not idle until the flush.</summary>
     private const int WriteBackSize = 8 * 1024 * 1024;
@@ -586,7 +589,9 @@ public sealed class LocalArtifactStore : ArtifactStore
         var error = Linux.CreateFile(parent.Handle, name, out var file);
         if (error != 0)
             throw Errno.ToFault(error);
-        if (length is > BufferSize)
+        if (length is > MaxAllocation && Try(() => new DriveInfo(parent.RealPath).AvailableFreeSpace) < length)
+            error = Errno.NoSpace;
+        else if (length is > BufferSize)
             error = Linux.Allocate(file!, Math.Min(length.Value, MaxAllocation));
         if (error == 0)
             return file!;

@@ -170,9 +170,13 @@ internal sealed class S3ArtifactStore : ArtifactStore
     }
 
     /// <summary>Makes sure that a file may be at a path.</summary>
-    /// <exception cref="ArtifactStoreException"><see cref="ArtifactFault.NotAFile"/>: a folder is there.</exception>
+    /// <exception cref="ArtifactStoreException">
+    /// <see cref="ArtifactFault.NotAFile"/>: a folder is there; <see cref="ArtifactFault.InvalidPath"/>: its key would be too long.
+    /// </exception>
     public async Task RefuseFolderAsync(ArtifactPath path, CancellationToken cancellationToken)
     {
+        if (System.Text.Encoding.UTF8.GetByteCount(KeyOf(path)) > ArtifactPath.MaxBytes)
+            throw ArtifactPath.Invalid();
         if (path.IsRoot || await IsFolderAsync(path, cancellationToken).ConfigureAwait(false))
             throw NotAFile();
     }
