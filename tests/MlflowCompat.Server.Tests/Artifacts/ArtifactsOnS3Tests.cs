@@ -101,6 +101,21 @@ public sealed class ArtifactsOnS3Tests
         await server.PostInvalidAsync("artifacts/presigned-upload-url", new { run_id = id, path = "in" });
     }
 
+    /// <summary>In a process of its own, where the serializer has nothing but what was made for it at build time.</summary>
+    [Fact]
+    public async Task PresignedUpload_OfTheProgramItself_HasItsHeaders()
+    {
+        await using var s3 = await FakeS3.StartAsync();
+        await using var database = await TestDatabase.CreateAsync(DatabaseKind.Sqlite);
+        await using var server = await ServerProcess.StartAsync(
+            database.Address, ArtifactServer.VariablesOf(s3), "--artifacts-destination", ArtifactServer.Destination, "--no-serve-artifacts");
+        var address = await server.PostAsync("artifacts/presigned-upload-url", new { run_id = await server.CreateRunAsync(), path = "table.csv" });
+
+        Assert.Equal("""{"Content-Type":"text/csv"}""", address["headers"]!.ToJsonString());
+        using var put = await PutAsync(address, "presigned_url", [1]);
+        Assert.Equal(HttpStatusCode.OK, put.StatusCode);
+    }
+
     [Theory, BothDatabases]
     public async Task Upload_ThatBreaksOff_LeavesNothing(DatabaseKind kind)
     {
@@ -123,6 +138,23 @@ public sealed class ArtifactsOnS3Tests
             lock (started.S3.Objects)
                 return started.S3.Uploads.Count;
         }
+    }
+
+    [Fact]
+    public async Task KeyTooLongForS3_IsAnInvalidPath()
+    {
+        await using var started = await ArtifactServer.StartAsync(DatabaseKind.Sqlite, StoreKind.S3);
+        // Short enough for a path of a client, and too long behind the prefix.
+        var path = string.Join('/', Enumerable.Repeat(new string('x', 255), 4));
+        foreach (var (method, target) in ((HttpMethod, string)[])
+            [(HttpMethod.Put, "artifacts/"), (HttpMethod.Get, "artifacts/"), (HttpMethod.Get, "presigned/"), (HttpMethod.Post, "mpu/create/")])
+        {
+            using var response = await started.Server.SendAsync(
+                method, ArtifactCalls.Api + target + path, method == HttpMethod.Get ? null : ApiServer.Json(new { path = "x", num_parts = 1 }));
+            await ApiServer.AssertErrorAsync(response, HttpStatusCode.BadRequest, "INVALID_PARAMETER_VALUE", "Invalid path");
+        }
+
+        Assert.Empty(await started.Server.ArtifactRowsAsync("xxx", "artifact_id"));
     }
 
     private static async Task<HttpResponseMessage> PutAsync(JsonObject address, string url, byte[] content)
