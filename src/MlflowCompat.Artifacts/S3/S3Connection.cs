@@ -77,7 +77,7 @@ internal sealed class S3Connection : IDisposable
     public TimeSpan LimitFor(long bytes) => Options.CallLimit + TimeSpan.FromSeconds(bytes >> 18);
 
     /// <summary>Makes a call, and turns what goes wrong into what it means.</summary>
-    /// <exception cref="ArtifactStoreException">All but <see cref="ArtifactFault.NotAFile"/>.</exception>
+    /// <exception cref="ArtifactStoreException">All but <see cref="ArtifactFault.InvalidPath"/> and <see cref="ArtifactFault.NotAFile"/>.</exception>
     public async Task<T> CallAsync<T>(
         Func<AmazonS3Client, CancellationToken, Task<T>> call, CancellationToken cancellationToken, TimeSpan? limit = null)
     {
@@ -109,7 +109,6 @@ internal sealed class S3Connection : IDisposable
                 Refused($"The artifact store has no such bucket; {Look} the artifacts destination", exception),
             AmazonS3Exception { ErrorCode: "NoSuchUpload" or "InvalidPart" or "InvalidPartOrder" } =>
                 new(ArtifactFault.NotFound, "No such upload, or it lacks a part", exception),
-            AmazonS3Exception { ErrorCode: "KeyTooLongError" } => new(ArtifactFault.InvalidPath, "Invalid path", exception),
             // Some of these come without an error of S3's, from what stands before it.
             AmazonServiceException { StatusCode: HttpStatusCode.NotFound } =>
                 new(ArtifactFault.NotFound, "No such artifact", exception),

@@ -171,7 +171,14 @@ public sealed class ArtifactFaultTests
                 await stream.WriteAsync(Encoding.Latin1.GetBytes($"PUT {ArtifactCalls.Proxy}f/{name} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {announced}\r\n\r\n{new string('x', sent)}"));
                 client.Client.Shutdown(SocketShutdown.Send);
                 using var reader = new StreamReader(stream);
-                Assert.DoesNotContain(" 200 ", await reader.ReadLineAsync() ?? "", StringComparison.Ordinal);
+                try
+                {
+                    Assert.DoesNotContain(" 200 ", await reader.ReadLineAsync() ?? "", StringComparison.Ordinal);
+                }
+                catch (IOException)
+                {
+                    // No answer is one as well.
+                }
             }
         }
 
