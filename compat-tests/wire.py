@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Plays recorded conversations of MLflow clients against a server: wire.py BASE_URL REPLAYER_FOLDER
+"""Plays recorded conversations of MLflow clients against a server: wire.py BASE_URL REPLAYER_FOLDER [--also FILE] [GROUP ...]
 
-REPLAYER_FOLDER holds the program `replay` with its scenarios. The groups that this server has are played twice in a
-row, because a server must not mind what an earlier client left behind. A scenario that wire-not-yet.txt names is
-skipped when nothing but the requests named there fails, and failed when it passes: then its line has to go.
+REPLAYER_FOLDER holds the program `replay` with its scenarios. The groups that this server has, or those that are named,
+are played twice in a row, because a server must not mind what an earlier client left behind. A scenario that
+wire-not-yet.txt names is skipped when nothing but the requests named there fails, and failed when it passes: then its
+line has to go. FILE is one more of its kind.
 Ends with the line `N passed, N failed, N skipped`.
 """
 import json
@@ -30,12 +31,12 @@ def read_not_yet(path):
     return not_yet
 
 
-def play(base_url, folder):
+def play(base_url, folder, groups):
     """The results of one round, a dict per scenario."""
     with tempfile.TemporaryDirectory() as place:
         results = os.path.join(place, "results.json")
         command = [sys.executable, os.path.join(folder, "replay"), base_url, "--json", results]
-        for group in GROUPS:
+        for group in groups:
             command += ["--only", group]
         run = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         if not os.path.exists(results):
@@ -61,13 +62,16 @@ def judge(result, not_yet):
 
 
 def main():
-    if len(sys.argv) != 3:
+    if len(sys.argv) < 3:
         raise SystemExit(__doc__)
-    base_url, folder = sys.argv[1:]
+    base_url, folder, *groups = sys.argv[1:]
     not_yet = read_not_yet(os.path.join(HERE, "wire-not-yet.txt"))
+    if groups[:1] == ["--also"]:
+        not_yet.update(read_not_yet(groups[1]))
+        del groups[:2]
     counts = {"passed": 0, "failed": 0, "skipped": 0}
     for number in range(1, ROUNDS + 1):
-        for result in play(base_url, folder):
+        for result in play(base_url, folder, groups or GROUPS):
             verdict, remark = judge(result, not_yet)
             counts[verdict] += 1
             if verdict == "skipped":

@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Security.Cryptography;
+using MlflowCompat.Testing;
 using static MlflowCompat.Artifacts.Tests.LocalStore;
 
 namespace MlflowCompat.Artifacts.Tests;

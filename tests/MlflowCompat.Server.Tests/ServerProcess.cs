@@ -20,10 +20,17 @@ public sealed class ServerProcess : ApiServer, IAsyncDisposable
     /// <summary>Starts a server on a free port and waits until it listens.</summary>
     /// <param name="backendStoreUri">Its database.</param>
     /// <param name="options">Further options.</param>
-    public static async Task<ServerProcess> StartAsync(string backendStoreUri, params string[] options)
+    public static Task<ServerProcess> StartAsync(string backendStoreUri, params string[] options) => StartAsync(backendStoreUri, new Dictionary<string, string>(), options);
+
+    /// <summary>Starts a server on a free port and waits until it listens.</summary>
+    /// <param name="backendStoreUri">Its database.</param>
+    /// <param name="variables">Settings in its environment.</param>
+    /// <param name="options">Further options.</param>
+    public static async Task<ServerProcess> StartAsync(
+        string backendStoreUri, Dictionary<string, string> variables, params string[] options)
     {
         const string Line = "MLFLOW_TRACKING_URI=";
-        var process = StartProgram(["server", "--port", "0", "--backend-store-uri", backendStoreUri, .. options]);
+        var process = StartProgram(["server", "--port", "0", "--backend-store-uri", backendStoreUri, .. options], variables);
         while (await process.StandardOutput.ReadLineAsync() is { } line)
         {
             if (line.IndexOf(Line, StringComparison.Ordinal) is >= 0 and var at)
@@ -34,7 +41,10 @@ public sealed class ServerProcess : ApiServer, IAsyncDisposable
     }
 
     /// <summary>Starts the program in an empty folder, in which it makes what it makes by default, and without settings from outside.</summary>
-    public static Process StartProgram(params string[] arguments)
+    public static Process StartProgram(params string[] arguments) => StartProgram(arguments, new Dictionary<string, string>());
+
+    /// <summary>Starts the program in an empty folder, with no settings from outside but these.</summary>
+    public static Process StartProgram(string[] arguments, Dictionary<string, string> variables)
     {
         var start = new ProcessStartInfo("dotnet")
         {
@@ -47,6 +57,8 @@ public sealed class ServerProcess : ApiServer, IAsyncDisposable
             start.ArgumentList.Add(argument);
         foreach (var name in start.Environment.Keys.Where(name => name.StartsWith("MLFLOW_", StringComparison.Ordinal)).ToList())
             start.Environment.Remove(name);
+        foreach (var (name, value) in variables)
+            start.Environment[name] = value;
         return Process.Start(start)!;
     }
 

@@ -1,5 +1,6 @@
 using Microsoft.AspNetCore.Builder;
 using Microsoft.Extensions.DependencyInjection;
+using MlflowCompat.Artifacts;
 using MlflowCompat.Server.Configuration;
 using MlflowCompat.Server.Experiments;
 using MlflowCompat.Server.Searching;
@@ -41,15 +42,18 @@ public sealed class TestServer : ApiServer, IAsyncDisposable
     /// <summary>Starts a server on a fresh database.</summary>
     /// <param name="kind">Which database.</param>
     /// <param name="configure">Changes the options; the address of the database and the port are given.</param>
-    public static async Task<TestServer> StartAsync(DatabaseKind kind, Func<ServerOptions, ServerOptions>? configure = null)
+    /// <param name="artifacts">How stores of artifacts are reached.</param>
+    public static async Task<TestServer> StartAsync(
+        DatabaseKind kind, Func<ServerOptions, ServerOptions>? configure = null, ArtifactStoreOptions? artifacts = null)
     {
         var database = await TestDatabase.CreateAsync(kind);
-        return await StartAsync(database.Address, configure, database);
+        return await StartAsync(database.Address, configure, artifacts, database);
     }
 
     /// <summary>Starts a server on a database that may be in use by others.</summary>
-    public static Task<TestServer> StartAsync(string backendStoreUri, Func<ServerOptions, ServerOptions>? configure = null) =>
-        StartAsync(backendStoreUri, configure, null);
+    public static Task<TestServer> StartAsync(
+        string backendStoreUri, Func<ServerOptions, ServerOptions>? configure = null, ArtifactStoreOptions? artifacts = null) =>
+        StartAsync(backendStoreUri, configure, artifacts, null);
 
     /// <summary>What the server is made of.</summary>
     public IServiceProvider Services => app.Services;
@@ -68,7 +72,7 @@ public sealed class TestServer : ApiServer, IAsyncDisposable
     }
 
     private static async Task<TestServer> StartAsync(
-        string backendStoreUri, Func<ServerOptions, ServerOptions>? configure, TestDatabase? ownDatabase)
+        string backendStoreUri, Func<ServerOptions, ServerOptions>? configure, ArtifactStoreOptions? artifacts, TestDatabase? ownDatabase)
     {
         var options = new ServerOptions
         {
@@ -79,7 +83,7 @@ public sealed class TestServer : ApiServer, IAsyncDisposable
         options = configure?.Invoke(options) ?? options;
         var database = BackendStoreUri.Parse(options.BackendStoreUri, Conditions.DefineSqliteFunctions);
         await new SchemaMigrator(database).UpgradeAsync(CancellationToken.None);
-        var app = MlflowApp.Build(options, database);
+        var app = MlflowApp.Build(options, database, artifacts);
         using (var scope = app.Services.CreateScope())
             await scope.ServiceProvider.GetRequiredService<ExperimentStore>().EnsureDefaultAsync(CancellationToken.None);
         await app.StartAsync();

@@ -22,14 +22,26 @@ public sealed class LocalArtifactStore : ArtifactStore
 
     private const int BufferSize = 256 * 1024;
 
-    /// <summary>Room that is set aside at once for a file; somebody who claims to send more gets the rest as it comes.</summary>
-    private const long MaxAllocation = 1L << 30;
+    /// <summary>
+    /// Room that is set aside at once for a file; somebody who claims to send more gets the rest as it comes, so that claims alone do not
+    /// fill the disk.
+    /// </summary>
+    private const long MaxAllocation = 16 * 1024 * 1024;
 
     /// <summary>Bytes after which the disk starts to write, so that it is not idle until the flush.</summary>
     private const int WriteBackSize = 8 * 1024 * 1024;
 
+    /// <summary>Files in a folder beyond which looking at them takes long enough to be in the way of other requests.</summary>
+    private const int LargeFolder = 1000;
+
     /// <summary>Attempts to publish into a folder that others remove, which they can do again and again only by chance.</summary>
     private const int MaxAttempts = 100;
+
+    /// <summary>
+    /// Large folders are looked at on threads of their own, a few at a time: on those of the pool a few such requests would keep all others
+    /// waiting.
+    /// </summary>
+    private static readonly SemaphoreSlim LargeListings = new(Environment.ProcessorCount);
 
     /// <summary>By default names that begin with a point are left out.</summary>
     private static readonly EnumerationOptions EveryEntry = new() { AttributesToSkip = FileAttributes.None, IgnoreInaccessible = false };
@@ -84,11 +96,31 @@ public sealed class LocalArtifactStore : ArtifactStore
     public override Task<ArtifactEntry?> FindAsync(ArtifactPath path, CancellationToken cancellationToken) => Task.FromResult(Find(path));
 
     /// <inheritdoc/>
-    public override Task<IReadOnlyList<ArtifactEntry>> ListAsync(ArtifactPath folder, CancellationToken cancellationToken)
+    public override async Task<IReadOnlyList<ArtifactEntry>> ListAsync(ArtifactPath folder, CancellationToken cancellationToken)
     {
-        var entries = Entries(folder, cancellationToken).ConvertAll(listed => listed.Entry);
-        entries.Sort((one, other) => ByCodePoints(one.Path.Name, other.Path.Name));
-        return Task.FromResult<IReadOnlyList<ArtifactEntry>>(entries);
+        using var place = Open(folder);
+        if (place is null || !place.IsFolder)
+            return [];
+        var names = NamesIn(place);
+        if (names.Count <= LargeFolder)
+            return List();
+
+        await LargeListings.WaitAsync(cancellationToken).ConfigureAwait(false);
+        try
+        {
+            return await Task.Factory.StartNew(List, cancellationToken, TaskCreationOptions.LongRunning, TaskScheduler.Default).ConfigureAwait(false);
+        }
+        finally
+        {
+            LargeListings.Release();
+        }
+
+        List<ArtifactEntry> List()
+        {
+            var entries = Entries(folder, place, names, cancellationToken).ConvertAll(listed => listed.Entry);
+            entries.Sort((one, other) => ByCodePoints(one.Path.Name, other.Path.Name));
+            return entries;
+        }
     }
 
     /// <inheritdoc/>
@@ -473,12 +505,15 @@ public sealed class LocalArtifactStore : ArtifactStore
 
     private List<(ArtifactEntry Entry, bool IsLink)> Entries(ArtifactPath path, CancellationToken cancellationToken)
     {
-        var entries = new List<(ArtifactEntry, bool)>();
         using var place = Open(path);
-        if (place is null || !place.IsFolder)
-            return entries;
+        return place is { IsFolder: true } ? Entries(path, place, NamesIn(place), cancellationToken) : [];
+    }
 
-        foreach (var name in NamesIn(place))
+    private List<(ArtifactEntry Entry, bool IsLink)> Entries(
+        ArtifactPath path, Place place, List<string> names, CancellationToken cancellationToken)
+    {
+        var entries = new List<(ArtifactEntry, bool)>(names.Count);
+        foreach (var name in names)
         {
             cancellationToken.ThrowIfCancellationRequested();
             // Of what is not there any more nothing is said.
@@ -586,7 +621,9 @@ public sealed class LocalArtifactStore : ArtifactStore
         var error = Linux.CreateFile(parent.Handle, name, out var file);
         if (error != 0)
             throw Errno.ToFault(error);
-        if (length is > BufferSize)
+        if (length is > MaxAllocation && Try(() => new DriveInfo(parent.RealPath).AvailableFreeSpace) < length)
+            error = Errno.NoSpace;
+        else if (length is > BufferSize)
             error = Linux.Allocate(file!, Math.Min(length.Value, MaxAllocation));
         if (error == 0)
             return file!;

@@ -18,6 +18,8 @@ internal sealed class S3MultipartUploads(S3ArtifactStore store) : MultipartUploa
         var addresses = new List<PartAddress>(parts);
         for (var number = 1; number <= parts; number++)
         {
+            // Thousands of signatures take a second, and none of it waits for anything.
+            cancellationToken.ThrowIfCancellationRequested();
             var request = new GetPreSignedUrlRequest { Verb = HttpVerb.PUT, UploadId = uploadId, PartNumber = number };
             addresses.Add(new(number, await S3PresignedAddresses.SignAsync(store, path, request, Lifetime).ConfigureAwait(false), NoHeaders));
         }

@@ -53,8 +53,12 @@ internal sealed class S3ArtifactStore : ArtifactStore
     public override string LocationOf(ArtifactPath path) => $"{Scheme}{Bucket}/{KeyOf(path)}".TrimEnd('/');
 
     /// <summary>The key of a file.</summary>
-    public string KeyOf(ArtifactPath path) =>
-        path.IsRoot ? prefix : prefix.Length == 0 ? path.Value : $"{prefix}/{path.Value}";
+    /// <exception cref="ArtifactStoreException"><see cref="ArtifactFault.InvalidPath"/>: with the prefix it is too long for S3.</exception>
+    public string KeyOf(ArtifactPath path)
+    {
+        var key = path.IsRoot ? prefix : prefix.Length == 0 ? path.Value : $"{prefix}/{path.Value}";
+        return System.Text.Encoding.UTF8.GetByteCount(key) <= ArtifactPath.MaxBytes ? key : throw ArtifactPath.Invalid();
+    }
 
     /// <summary>What the keys of all files in a folder begin with.</summary>
     private string KeysOf(ArtifactPath folder) => KeyOf(folder) is { Length: > 0 } key ? key + "/" : "";

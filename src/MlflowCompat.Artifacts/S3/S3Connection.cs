@@ -109,9 +109,10 @@ internal sealed class S3Connection : IDisposable
                 Refused($"The artifact store has no such bucket; {Look} the artifacts destination", exception),
             AmazonS3Exception { ErrorCode: "NoSuchUpload" or "InvalidPart" or "InvalidPartOrder" } =>
                 new(ArtifactFault.NotFound, "No such upload, or it lacks a part", exception),
-            AmazonS3Exception { StatusCode: HttpStatusCode.NotFound } =>
+            // Some of these come without an error of S3's, from what stands before it.
+            AmazonServiceException { StatusCode: HttpStatusCode.NotFound } =>
                 new(ArtifactFault.NotFound, "No such artifact", exception),
-            AmazonS3Exception { StatusCode: HttpStatusCode.Unauthorized or HttpStatusCode.Forbidden } refused => Refused(
+            AmazonServiceException { StatusCode: HttpStatusCode.Unauthorized or HttpStatusCode.Forbidden } refused => Refused(
                 $"The artifact store refuses this server ({refused.ErrorCode}); {Look} its credentials and what they permit", exception),
             AmazonS3Exception { ErrorCode: "ExpiredToken" or "InvalidToken" or "InvalidAccessKeyId" } refused => Refused(
                 $"The artifact store refuses this server ({refused.ErrorCode}); {Look} its credentials", exception),

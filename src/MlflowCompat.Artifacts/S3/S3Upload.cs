@@ -50,8 +50,20 @@ internal static class S3Upload
     public static async Task<StagedArtifact> StageAsync(
         S3ArtifactStore store, ArtifactPath path, Stream content, long? length, CancellationToken cancellationToken)
     {
-        var start = ReadStartAsync(content, length, cancellationToken);
-        await Task.WhenAll(start, store.RefuseFolderAsync(path, cancellationToken)).ConfigureAwait(false);
+        using var refused = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+        var start = ReadStartAsync(content, length, refused.Token);
+        try
+        {
+            await store.RefuseFolderAsync(path, cancellationToken).ConfigureAwait(false);
+        }
+        catch
+        {
+            // Whoever sends slowly need not send it all to be told.
+            await refused.CancelAsync().ConfigureAwait(false);
+            await ((Task)start).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            throw;
+        }
+
         var (buffer, read) = await start.ConfigureAwait(false);
         using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
         hash.AppendData(buffer, 0, read);

@@ -132,14 +132,15 @@ public static class ArtifactProxyApi
 
     private static async Task PresignDownload(HttpContext context, ArtifactFiles files)
     {
-        var path = ArtifactTarget.Of(context);
-        if (files.Roots.AtDestination(path).Store.Presigned is not { } presigned)
+        var file = files.Roots.AtDestination(ArtifactTarget.Of(context));
+        if (file.Store.Presigned is not { } presigned)
         {
             throw new ArtifactStoreException(
                 ArtifactFault.NotSupported, "Multipart download is not supported for the current artifact repository");
         }
 
-        var address = await presigned.ForDownloadAsync(path, DownloadLifetime, context.RequestAborted).ConfigureAwait(false);
+        var address = await FileResponse
+            .FindAsync(file, () => presigned.ForDownloadAsync(file.Path, DownloadLifetime, context.RequestAborted)).ConfigureAwait(false);
         await context.Response
             .WriteMessageAsync(new PresignedDownloadResponse(address.Url, address.Headers, address.Size), context.RequestAborted).ConfigureAwait(false);
     }

@@ -27,7 +27,7 @@ internal static class FileResponse
             return false;
         }
 
-        var content = await OpenAsync(file, context.RequestAborted).ConfigureAwait(false);
+        var content = await FindAsync(file, () => file.Store.OpenAsync(file.Path, context.RequestAborted)).ConfigureAwait(false);
         await using (content.ConfigureAwait(false))
         {
             var (offset, length) = Begin(context, content.Entry);
@@ -40,11 +40,13 @@ internal static class FileResponse
     /// <summary>The error for a file that is not there.</summary>
     public static MlflowException NotFound(ArtifactLocation file) => MlflowException.NotFound($"No such artifact: '{file.Path}'");
 
-    private static async Task<ArtifactContent> OpenAsync(ArtifactLocation file, CancellationToken cancellationToken)
+    /// <summary>What a store says of a file that a client wants to read.</summary>
+    /// <exception cref="MlflowException">RESOURCE_DOES_NOT_EXIST: no such file; a folder is none.</exception>
+    public static async Task<T> FindAsync<T>(ArtifactLocation file, Func<Task<T>> find)
     {
         try
         {
-            return await file.Store.OpenAsync(file.Path, cancellationToken).ConfigureAwait(false);
+            return await find().ConfigureAwait(false);
         }
         catch (ArtifactStoreException exception) when (exception.Fault is ArtifactFault.NotFound or ArtifactFault.NotAFile)
         {

@@ -1,4 +1,5 @@
 using System.Net;
+using MlflowCompat.Artifacts.Local;
 using MlflowCompat.Server.Tests.Host;
 using MlflowCompat.Storage;
 
@@ -168,6 +169,54 @@ public sealed class ArtifactAttackTests
         }
 
         Assert.Equal(["secret.txt"], Directory.GetFileSystemEntries(outside).Select(Path.GetFileName));
+    }
+
+    [Fact]
+    public async Task LinkThatIsSwapped_WhileFilesAreReadAndWritten_LeadsNowhere()
+    {
+        await using var server = await TestServer.StartAsync(DatabaseKind.Sqlite);
+        await server.UploadAsync("a/real/file", "inside");
+        var outside = TestFolder.Create();
+        await File.WriteAllTextAsync(Path.Combine(outside, "secret.txt"), "secret");
+        var folder = Path.Combine(server.Folder(), "a");
+        Assert.Equal(0, Linux.OpenPlace(null, folder, out var place));
+        using var stop = new CancellationTokenSource();
+        var swapping = Task.Run(() =>
+        {
+            for (var i = 0; !stop.IsCancellationRequested; i++)
+            {
+                Directory.CreateSymbolicLink(Path.Combine(folder, "next"), i % 2 == 0 ? outside : "real");
+                Linux.Rename(place!, "next", place!, "link");
+            }
+        });
+        for (var i = 0; i < 300; i++)
+        {
+            Assert.Null(await server.DownloadAsync("a/link/secret.txt"));
+            Assert.DoesNotContain("secret.txt", await server.NamesAsync("a/link"));
+            using var put = await server.SendAsync(HttpMethod.Put, ArtifactCalls.Proxy + "a/link/new", new ByteArrayContent([1]));
+            Assert.Contains(put.StatusCode, (HttpStatusCode[])[HttpStatusCode.OK, HttpStatusCode.BadRequest]);
+            await server.DeleteAsync("a/link/new");
+        }
+
+        await stop.CancelAsync();
+        await swapping;
+        place!.Dispose();
+        Assert.Equal(["secret.txt"], Directory.GetFileSystemEntries(outside).Select(Path.GetFileName));
+    }
+
+    [Theory]
+    [InlineData("%22%3b%20filename%3d%22evil.sh", "attachment; filename=\"_; filename=_evil.sh\"; filename*=UTF-8''%22%3B%20filename%3D%22evil.sh")]
+    [InlineData("a%250d%250aX-Evil:1", "attachment; filename=\"a_0D_0AX-Evil:1\"; filename*=UTF-8''a%250D%250AX-Evil%3A1")]
+    [InlineData("a%c2%85b", "attachment; filename=\"a_b\"; filename*=UTF-8''a%C2%85b")]
+    public async Task NamesOfFiles_CannotMakeHeaders(string name, string disposition)
+    {
+        var server = await TestServer.SharedAsync(DatabaseKind.Sqlite);
+        var folder = TestServer.FreshName("headers");
+        await server.UploadAsync($"{folder}/{name}", "x");
+        using var response = await server.SendAsync(HttpMethod.Get, $"{ArtifactCalls.Proxy}{folder}/{name}");
+
+        Assert.Equal(disposition, response.Content.Headers.GetValues("Content-Disposition").Single());
+        Assert.False(response.Headers.Contains("X-Evil"));
     }
 
     private static string Long(string unit, int count) => string.Concat(Enumerable.Repeat(unit, count));

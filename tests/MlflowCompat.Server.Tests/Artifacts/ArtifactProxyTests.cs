@@ -9,10 +9,10 @@ namespace MlflowCompat.Server.Tests.Artifacts;
 
 public sealed class ArtifactProxyTests
 {
-    [Theory, BothDatabases]
-    public async Task File_UploadedReplacedAndDeleted_IsAsTheTableSays(DatabaseKind kind)
+    [Theory, EachStore]
+    public async Task File_UploadedReplacedAndDeleted_IsAsTheTableSays(DatabaseKind kind, StoreKind store)
     {
-        var server = await TestServer.SharedAsync(kind);
+        var server = await ArtifactServer.SharedAsync(kind, store);
         var (run, root) = await server.CreateRunWithRootAsync();
         const string Columns = "artifact_name, artifact_type, artifact_path, file_size_bytes, file_format, mime_type, file_hash, storage_type";
 
@@ -21,8 +21,10 @@ public sealed class ArtifactProxyTests
         Assert.Equal(["plots"], await server.NamesAsync(root));
         Assert.Equal(["loss.png"], await server.NamesAsync($"{root}/plots"));
         Assert.Equal(
-            ["loss.png", "plot", "plots/loss.png", 5L, "png", "image/png", Hash("first"), "local"],
+            ["loss.png", "plot", "plots/loss.png", 5L, "png", "image/png", Hash("first"), store == StoreKind.S3 ? "s3" : "local"],
             Assert.Single(await server.ArtifactRowsAsync(root, Columns)));
+        var place = store == StoreKind.S3 ? ArtifactServer.Destination : $"file://{server.Folder()}";
+        Assert.Equal([$"{place}/{root}/plots/loss.png"], Assert.Single(await server.ArtifactRowsAsync(root, "storage_path")));
         Assert.Equal(
             "plots/loss.png",
             Assert.Single(await server.RowAsync(run, "SELECT a.artifact_path FROM artifacts a JOIN runs r ON r.run_id = a.run_id WHERE r.run_uuid = $1")));
@@ -38,10 +40,10 @@ public sealed class ArtifactProxyTests
         await server.DeleteAsync($"{root}/plots/loss.png");
     }
 
-    [Theory, BothDatabases]
-    public async Task Upload_OfARunThatIsNone_BelongsToItsExperimentOrNobody(DatabaseKind kind)
+    [Theory, EachStore]
+    public async Task Upload_OfARunThatIsNone_BelongsToItsExperimentOrNobody(DatabaseKind kind, StoreKind store)
     {
-        var server = await TestServer.SharedAsync(kind);
+        var server = await ArtifactServer.SharedAsync(kind, store);
         var experiment = await server.CreateExperimentAsync();
         var nobodys = Guid.NewGuid().ToString("N");
 
@@ -54,10 +56,10 @@ public sealed class ArtifactProxyTests
         Assert.Contains(await server.ArtifactRowsAsync(nobodys, "artifact_path, experiment_id"), row => (string)row[0]! == $"{nobodys}/b.txt" && row[1] is null);
     }
 
-    [Theory, BothDatabases]
-    public async Task Delete_OfAFolder_TakesTheRowsBelowItAndNoOthers(DatabaseKind kind)
+    [Theory, EachStore]
+    public async Task Delete_OfAFolder_TakesTheRowsBelowItAndNoOthers(DatabaseKind kind, StoreKind store)
     {
-        var server = await TestServer.SharedAsync(kind);
+        var server = await ArtifactServer.SharedAsync(kind, store);
         var (_, root) = await server.CreateRunWithRootAsync();
         string[] names = ["a/b.txt", "a/c/d.txt", "ab.txt", "a_/b.txt", "a%25/b.txt", "a0", "a-", "A/b.txt"];
         foreach (var name in names)
@@ -71,10 +73,10 @@ public sealed class ArtifactProxyTests
         Assert.Equal(["A", "a%", "a-", "a0", "a_", "ab.txt"], await server.NamesAsync(root));
     }
 
-    [Theory, BothDatabases]
-    public async Task Delete_OfAFolderThatEndsWithASlash_IsThatOfTheFolder(DatabaseKind kind)
+    [Theory, EachStore]
+    public async Task Delete_OfAFolderThatEndsWithASlash_IsThatOfTheFolder(DatabaseKind kind, StoreKind store)
     {
-        var server = await TestServer.SharedAsync(kind);
+        var server = await ArtifactServer.SharedAsync(kind, store);
         var (_, root) = await server.CreateRunWithRootAsync();
         await server.UploadAsync($"{root}/a/b.txt", "b");
 
@@ -87,10 +89,10 @@ public sealed class ArtifactProxyTests
         Assert.Equal(HttpStatusCode.BadRequest, all.StatusCode);
     }
 
-    [Theory, BothDatabases]
-    public async Task Upload_InChunksOfUnknownLength_IsTakenWhole(DatabaseKind kind)
+    [Theory, EachStore]
+    public async Task Upload_InChunksOfUnknownLength_IsTakenWhole(DatabaseKind kind, StoreKind store)
     {
-        var server = await TestServer.SharedAsync(kind);
+        var server = await ArtifactServer.SharedAsync(kind, store);
         var content = RandomNumberGenerator.GetBytes(3_000_000);
         var name = TestServer.FreshName("chunked");
         using var request = new HttpRequestMessage(HttpMethod.Put, ArtifactCalls.Proxy + name) { Content = new ByteArrayContent(content) };
@@ -122,10 +124,10 @@ public sealed class ArtifactProxyTests
             Directory.Exists(server.Folder()) ? Directory.GetFiles(server.Folder(), "*", SearchOption.AllDirectories) : [];
     }
 
-    [Theory, BothDatabases]
-    public async Task Download_WhileTheFileIsReplaced_GoesOnWithTheOldContent(DatabaseKind kind)
+    [Theory, EachStore]
+    public async Task Download_WhileTheFileIsReplaced_GoesOnWithTheOldContent(DatabaseKind kind, StoreKind store)
     {
-        var server = await TestServer.SharedAsync(kind);
+        var server = await ArtifactServer.SharedAsync(kind, store);
         var name = TestServer.FreshName("replaced");
         var old = RandomNumberGenerator.GetBytes(20_000_000);
         await server.UploadAsync(name, old);
@@ -137,15 +139,14 @@ public sealed class ArtifactProxyTests
         Assert.Equal("new"u8.ToArray(), await server.DownloadAsync(name));
     }
 
-    [Theory, BothDatabases]
-    public async Task FilesThatArrivedWithoutTheServer_GetRowsWhenTheyAreListed(DatabaseKind kind)
+    [Theory, EachStore]
+    public async Task FilesThatArrivedWithoutTheServer_GetRowsWhenTheyAreListed(DatabaseKind kind, StoreKind store)
     {
-        await using var server = await TestServer.StartAsync(kind);
+        await using var started = await ArtifactServer.StartAsync(kind, store);
+        var server = started.Server;
         var (_, root) = await server.CreateRunWithRootAsync();
-        var folder = Path.Combine(server.Folder(), root, "many");
-        Directory.CreateDirectory(folder);
         for (var i = 0; i < 1200; i++)
-            await File.WriteAllTextAsync(Path.Combine(folder, $"{i}.csv"), "x");
+            await started.WriteAsync($"{root}/many/{i}.csv", "x");
 
         Assert.Equal(1200, (await server.NamesAsync($"{root}/many")).Count);
 
@@ -155,11 +156,12 @@ public sealed class ArtifactProxyTests
             row => Assert.Equal(["data", 1L, null, null], row));
     }
 
-    [Theory, BothDatabases]
-    public async Task Accesses_AreCounted_AndUploadsCleared_AtTheLatestAtTheStop(DatabaseKind kind)
+    [Theory, EachStore]
+    public async Task Accesses_AreCounted_AndUploadsCleared_AtTheLatestAtTheStop(DatabaseKind kind, StoreKind store)
     {
         await using var database = await TestDatabase.CreateAsync(kind);
-        await using (var server = await TestServer.StartAsync(database.Address))
+        await using var s3 = await FakeS3.StartAsync();
+        await using (var server = await StartAsync())
         {
             await server.UploadAsync("counted/a", "a");
             for (var i = 0; i < 3; i++)
@@ -168,8 +170,12 @@ public sealed class ArtifactProxyTests
             await server.StopAsync();
         }
 
-        await using var again = await TestServer.StartAsync(database.Address);
+        await using var again = await StartAsync();
         Assert.Equal([3L, null], Assert.Single(await again.ArtifactRowsAsync("counted", "access_count, upload_id")));
+
+        Task<TestServer> StartAsync() => store == StoreKind.S3
+            ? TestServer.StartAsync(database.Address, ArtifactServer.OnBucket(), ArtifactServer.Reaching(s3))
+            : TestServer.StartAsync(database.Address);
     }
 
     [Theory]
@@ -182,20 +188,23 @@ public sealed class ArtifactProxyTests
     [InlineData("größe \"1\".csv", "text/plain; charset=utf-8", "attachment; filename=\"gr__e _1_.csv\"; filename*=UTF-8''gr%C3%B6%C3%9Fe%20%221%22.csv")]
     public async Task Files_AreDownloadsOfTheirType(string name, string contentType, string disposition)
     {
-        var server = await TestServer.SharedAsync(DatabaseKind.Sqlite);
-        var path = $"{TestServer.FreshName("types")}/{Uri.EscapeDataString(name)}";
-        await server.UploadAsync(path, "<script>alert(1)</script>");
-        foreach (var method in (HttpMethod[])[HttpMethod.Get, HttpMethod.Head])
+        foreach (var store in Enum.GetValues<StoreKind>())
         {
-            using var response = await server.SendAsync(method, ArtifactCalls.Proxy + path);
+            var server = await ArtifactServer.SharedAsync(DatabaseKind.Sqlite, store);
+            var path = $"{TestServer.FreshName("types")}/{Uri.EscapeDataString(name)}";
+            await server.UploadAsync(path, "<script>alert(1)</script>");
+            foreach (var method in (HttpMethod[])[HttpMethod.Get, HttpMethod.Head])
+            {
+                using var response = await server.SendAsync(method, ArtifactCalls.Proxy + path);
 
-            Assert.Equal(HttpStatusCode.OK, response.StatusCode);
-            Assert.Equal(contentType, response.Content.Headers.GetValues("Content-Type").Single());
-            Assert.Equal(disposition, response.Content.Headers.GetValues("Content-Disposition").Single());
-            Assert.Equal("nosniff", response.Headers.GetValues("X-Content-Type-Options").Single());
-            Assert.Equal("no-cache", response.Headers.GetValues("Cache-Control").Single());
-            Assert.Equal(25, response.Content.Headers.ContentLength);
-            Assert.Equal(method == HttpMethod.Get ? 25 : 0, (await response.Content.ReadAsByteArrayAsync()).Length);
+                Assert.Equal(HttpStatusCode.OK, response.StatusCode);
+                Assert.Equal(contentType, response.Content.Headers.GetValues("Content-Type").Single());
+                Assert.Equal(disposition, response.Content.Headers.GetValues("Content-Disposition").Single());
+                Assert.Equal("nosniff", response.Headers.GetValues("X-Content-Type-Options").Single());
+                Assert.Equal("no-cache", response.Headers.GetValues("Cache-Control").Single());
+                Assert.Equal(25, response.Content.Headers.ContentLength);
+                Assert.Equal(method == HttpMethod.Get ? 25 : 0, (await response.Content.ReadAsByteArrayAsync()).Length);
+            }
         }
     }
 
@@ -212,62 +221,71 @@ public sealed class ArtifactProxyTests
     [InlineData("lines=1-2", HttpStatusCode.OK, "0123456789", null)]
     public async Task Download_OfARange_IsThatPart(string range, HttpStatusCode status, string body, string? contentRange)
     {
-        var server = await TestServer.SharedAsync(DatabaseKind.Sqlite);
-        var name = TestServer.FreshName("range");
-        await server.UploadAsync(name, "0123456789");
-        using var response = await GetAsync(server, name, ("Range", range));
+        foreach (var store in Enum.GetValues<StoreKind>())
+        {
+            var server = await ArtifactServer.SharedAsync(DatabaseKind.Sqlite, store);
+            var name = TestServer.FreshName("range");
+            await server.UploadAsync(name, "0123456789");
+            using var response = await GetAsync(server, name, ("Range", range));
 
-        Assert.Equal(status, response.StatusCode);
-        Assert.Equal(contentRange, response.Content.Headers.ContentRange?.ToString());
-        Assert.Equal(body, await response.Content.ReadAsStringAsync());
+            Assert.Equal(status, response.StatusCode);
+            Assert.Equal(contentRange, response.Content.Headers.ContentRange?.ToString());
+            Assert.Equal(body, await response.Content.ReadAsStringAsync());
+        }
     }
 
     [Fact]
     public async Task Download_ThatIsResumed_GoesOnOnlyIfTheFileIsTheSame()
     {
-        var server = await TestServer.SharedAsync(DatabaseKind.Sqlite);
-        var name = TestServer.FreshName("resumed");
-        await server.UploadAsync(name, "0123456789");
-        using var first = await GetAsync(server, name);
-        var tag = first.Headers.ETag!.ToString();
-        using var same = await GetAsync(server, name, ("Range", "bytes=5-"), ("If-Range", tag));
-        Assert.Equal("56789", await same.Content.ReadAsStringAsync());
+        foreach (var store in Enum.GetValues<StoreKind>())
+        {
+            var server = await ArtifactServer.SharedAsync(DatabaseKind.Sqlite, store);
+            var name = TestServer.FreshName("resumed");
+            await server.UploadAsync(name, "0123456789");
+            using var first = await GetAsync(server, name);
+            var tag = first.Headers.ETag!.ToString();
+            using var same = await GetAsync(server, name, ("Range", "bytes=5-"), ("If-Range", tag));
+            Assert.Equal("56789", await same.Content.ReadAsStringAsync());
 
-        await server.UploadAsync(name, "abcdefghij");
+            await server.UploadAsync(name, "abcdefghij");
 
-        using var other = await GetAsync(server, name, ("Range", "bytes=5-"), ("If-Range", tag));
-        Assert.Equal(HttpStatusCode.OK, other.StatusCode);
-        Assert.Equal("abcdefghij", await other.Content.ReadAsStringAsync());
+            using var other = await GetAsync(server, name, ("Range", "bytes=5-"), ("If-Range", tag));
+            Assert.Equal(HttpStatusCode.OK, other.StatusCode);
+            Assert.Equal("abcdefghij", await other.Content.ReadAsStringAsync());
+        }
     }
 
     [Fact]
     public async Task Conditions_AreAnsweredWithoutTheFile()
     {
-        var server = await TestServer.SharedAsync(DatabaseKind.Sqlite);
-        var name = TestServer.FreshName("conditions");
-        await server.UploadAsync(name, "content");
-        using var first = await GetAsync(server, name);
-        var tag = first.Headers.ETag!.ToString();
-        var modified = first.Content.Headers.LastModified!.Value.ToString("R");
-        var past = DateTimeOffset.UnixEpoch.ToString("R");
-
-        await AssertStatusAsync(HttpStatusCode.NotModified, ("If-None-Match", tag));
-        await AssertStatusAsync(HttpStatusCode.NotModified, ("If-None-Match", $"\"x\", W/{tag}"));
-        await AssertStatusAsync(HttpStatusCode.NotModified, ("If-None-Match", "*"));
-        await AssertStatusAsync(HttpStatusCode.OK, ("If-None-Match", "\"x\""), ("If-Modified-Since", modified));
-        await AssertStatusAsync(HttpStatusCode.NotModified, ("If-Modified-Since", modified));
-        await AssertStatusAsync(HttpStatusCode.OK, ("If-Modified-Since", past));
-        await AssertStatusAsync(HttpStatusCode.PreconditionFailed, ("If-Match", "\"x\""));
-        await AssertStatusAsync(HttpStatusCode.OK, ("If-Match", tag));
-        await AssertStatusAsync(HttpStatusCode.PreconditionFailed, ("If-Unmodified-Since", past));
-
-        async Task AssertStatusAsync(HttpStatusCode status, params (string Name, string Value)[] headers)
+        foreach (var store in Enum.GetValues<StoreKind>())
         {
-            using var response = await GetAsync(server, name, headers);
-            Assert.Equal(status, response.StatusCode);
-            Assert.Equal(status == HttpStatusCode.OK ? "content" : "", await response.Content.ReadAsStringAsync());
-            if (status == HttpStatusCode.NotModified)
-                Assert.Equal(tag, response.Headers.ETag?.ToString());
+            var server = await ArtifactServer.SharedAsync(DatabaseKind.Sqlite, store);
+            var name = TestServer.FreshName("conditions");
+            await server.UploadAsync(name, "content");
+            using var first = await GetAsync(server, name);
+            var tag = first.Headers.ETag!.ToString();
+            var modified = first.Content.Headers.LastModified!.Value.ToString("R");
+            var past = DateTimeOffset.UnixEpoch.ToString("R");
+
+            await AssertStatusAsync(HttpStatusCode.NotModified, ("If-None-Match", tag));
+            await AssertStatusAsync(HttpStatusCode.NotModified, ("If-None-Match", $"\"x\", W/{tag}"));
+            await AssertStatusAsync(HttpStatusCode.NotModified, ("If-None-Match", "*"));
+            await AssertStatusAsync(HttpStatusCode.OK, ("If-None-Match", "\"x\""), ("If-Modified-Since", modified));
+            await AssertStatusAsync(HttpStatusCode.NotModified, ("If-Modified-Since", modified));
+            await AssertStatusAsync(HttpStatusCode.OK, ("If-Modified-Since", past));
+            await AssertStatusAsync(HttpStatusCode.PreconditionFailed, ("If-Match", "\"x\""));
+            await AssertStatusAsync(HttpStatusCode.OK, ("If-Match", tag));
+            await AssertStatusAsync(HttpStatusCode.PreconditionFailed, ("If-Unmodified-Since", past));
+
+            async Task AssertStatusAsync(HttpStatusCode status, params (string Name, string Value)[] headers)
+            {
+                using var response = await GetAsync(server, name, headers);
+                Assert.Equal(status, response.StatusCode);
+                Assert.Equal(status == HttpStatusCode.OK ? "content" : "", await response.Content.ReadAsStringAsync());
+                if (status == HttpStatusCode.NotModified)
+                    Assert.Equal(tag, response.Headers.ETag?.ToString());
+            }
         }
     }
 

@@ -1,4 +1,6 @@
 using System.Security.Cryptography;
+using Microsoft.Extensions.DependencyInjection;
+using MlflowCompat.Server.Configuration;
 using MlflowCompat.Storage;
 
 namespace MlflowCompat.Server.Tests.Artifacts;
@@ -7,11 +9,12 @@ public sealed class ArtifactVerificationTests
 {
     private static readonly string[] Problems = ["Missing gone.txt", "Orphaned new.txt", "WrongHash changed.txt", "WrongSize longer.txt"];
 
-    [Theory, BothDatabases]
-    public async Task Verification_FindsWhatDoesNotAgree_AndPutsTheTableRight(DatabaseKind kind)
+    [Theory, EachStore]
+    public async Task Verification_FindsWhatDoesNotAgree_AndPutsTheTableRight(DatabaseKind kind, StoreKind store)
     {
-        await using var server = await TestServer.StartAsync(kind);
-        await BreakAsync(server);
+        await using var started = await ArtifactServer.StartAsync(kind, store);
+        var server = started.Server;
+        await BreakAsync(started);
 
         Assert.Equal(Problems, await server.VerifyAsync());
         Assert.Equal(Problems, await server.VerifyAsync(repair: true));
@@ -22,12 +25,12 @@ public sealed class ArtifactVerificationTests
         Assert.All(await server.ArtifactRowsAsync("files", "file_hash"), row => Assert.Equal(64, ((string)row[0]!).Length));
     }
 
-    [Theory, BothDatabases]
-    public async Task Command_SaysByItsExitCodeWhetherAllAgrees(DatabaseKind kind)
+    [Theory, EachStore]
+    public async Task Command_SaysByItsExitCodeWhetherAllAgrees(DatabaseKind kind, StoreKind store)
     {
-        await using var database = await TestDatabase.CreateAsync(kind);
-        await using var server = await TestServer.StartAsync(database.Address);
-        await BreakAsync(server);
+        await using var started = await ArtifactServer.StartAsync(kind, store);
+        await BreakAsync(started);
+        var options = started.Server.Services.GetRequiredService<ServerOptions>();
 
         var (code, output) = await RunAsync("--hash");
         Assert.Equal(1, code);
@@ -35,10 +38,11 @@ public sealed class ArtifactVerificationTests
         Assert.Equal(0, (await RunAsync("--hash", "--repair")).Code);
         Assert.Equal(0, (await RunAsync()).Code);
 
-        async Task<(int Code, string Output)> RunAsync(params string[] options)
+        async Task<(int Code, string Output)> RunAsync(params string[] arguments)
         {
             using var process = ServerProcess.StartProgram(
-                ["artifacts", "verify", "--backend-store-uri", database.Address, "--artifacts-destination", server.Folder(), .. options]);
+                ["artifacts", "verify", "--backend-store-uri", options.BackendStoreUri, "--artifacts-destination", options.ArtifactsDestination, .. arguments],
+                store == StoreKind.S3 ? ArtifactServer.VariablesOf(started.S3) : []);
             var error = process.StandardError.ReadToEndAsync();
             var text = await process.StandardOutput.ReadToEndAsync();
             await process.WaitForExitAsync();
@@ -46,14 +50,19 @@ public sealed class ArtifactVerificationTests
         }
     }
 
-    [Theory, BothDatabases]
-    public async Task Server_KilledDuringUploads_HasKeptWhatItAcknowledged_AndNoHalfFiles(DatabaseKind kind)
+    [Theory, EachStore]
+    public async Task Server_KilledDuringUploads_HasKeptWhatItAcknowledged_AndNoHalfFiles(DatabaseKind kind, StoreKind store)
     {
         const int Kills = 4;
         const int Clients = 8;
         const int Files = 5;
         await using var database = await TestDatabase.CreateAsync(kind);
-        var folder = Path.Combine(TestFolder.Create(), "artifacts");
+        await using var s3 = await FakeS3.StartAsync();
+        var (destination, variables) = store == StoreKind.S3
+            ? (ArtifactServer.Destination, ArtifactServer.VariablesOf(s3))
+            : (Path.Combine(TestFolder.Create(), "artifacts"), []);
+        // Beyond 8 MiB they go to S3 in parts.
+        var largest = store == StoreKind.S3 ? 12_000_000 : 2_000_000;
         var random = new Random(4);
         // What each file may hold: what was acknowledged last, and what was on its way.
         var acknowledged = new byte[Clients * Files][];
@@ -61,7 +70,7 @@ public sealed class ArtifactVerificationTests
         var count = 0;
         for (var kill = 0; kill < Kills; kill++)
         {
-            await using var server = await ServerProcess.StartAsync(database.Address, "--artifacts-destination", folder);
+            await using var server = await ServerProcess.StartAsync(database.Address, variables, "--artifacts-destination", destination);
             await AssertWholeAsync(server);
             var enough = count + 60;
             var writing = Enumerable.Range(0, Clients).Select(client => Task.Run(async () =>
@@ -72,7 +81,7 @@ public sealed class ArtifactVerificationTests
                     while (true)
                     {
                         var file = (client * Files) + own.Next(Files);
-                        sent[file] = RandomNumberGenerator.GetBytes(own.Next(4) == 0 ? own.Next(2_000_000) : own.Next(5_000));
+                        sent[file] = RandomNumberGenerator.GetBytes(own.Next(4) == 0 ? own.Next(largest) : own.Next(5_000));
                         await server.UploadAsync($"killed/{file}.bin", sent[file]);
                         acknowledged[file] = sent[file];
                         Interlocked.Increment(ref count);
@@ -91,7 +100,17 @@ public sealed class ArtifactVerificationTests
                 await PostgreSqlServer.UntilNobodyIsConnectedAsync(database.Address);
         }
 
-        await using var again = await TestServer.StartAsync(database.Address, options => options with { ArtifactsDestination = folder });
+        // Uploads to S3 may be another server's for a minute; here there is none.
+        await using (var opened = BackendStoreUri.Parse(database.Address))
+        {
+            await opened.WriteAsync(
+                (session, token) => session.ExecuteAsync(
+                    opened.Statement("UPDATE artifacts SET updated_at = updated_at - interval '1 hour'", "UPDATE artifacts SET updated_at = updated_at - 3600000"), token),
+                CancellationToken.None);
+        }
+
+        await using var again = await TestServer.StartAsync(
+            database.Address, options => options with { ArtifactsDestination = destination }, ArtifactServer.Reaching(s3));
         await AssertWholeAsync(again);
         await ArtifactCalls.UntilAsync(async () => (await again.ArtifactRowsAsync("killed", "upload_id")).TrueForAll(row => row[0] is null));
         Assert.Empty(await again.VerifyAsync());
@@ -110,16 +129,16 @@ public sealed class ArtifactVerificationTests
         }
     }
 
-    private static async Task BreakAsync(TestServer server)
+    private static async Task BreakAsync(ArtifactServer started)
     {
+        var server = started.Server;
         foreach (var name in (string[])["right", "gone", "changed", "longer"])
             await server.UploadAsync($"files/{name}.txt", name);
         // Every row has to be sure of its file: until then it is left alone.
         await ArtifactCalls.UntilAsync(async () => (await server.ArtifactRowsAsync("files", "upload_id")).TrueForAll(row => row[0] is null));
-        var folder = Path.Combine(server.Folder(), "files");
-        File.Delete(Path.Combine(folder, "gone.txt"));
-        await File.WriteAllTextAsync(Path.Combine(folder, "changed.txt"), "CHANGED");
-        await File.WriteAllTextAsync(Path.Combine(folder, "longer.txt"), "longer than before");
-        await File.WriteAllTextAsync(Path.Combine(folder, "new.txt"), "new");
+        started.Remove("files/gone.txt");
+        await started.WriteAsync("files/changed.txt", "CHANGED");
+        await started.WriteAsync("files/longer.txt", "longer than before");
+        await started.WriteAsync("files/new.txt", "new");
     }
 }

@@ -5,19 +5,20 @@ namespace MlflowCompat.Server.Tests.Artifacts;
 
 public sealed class RunArtifactsTests
 {
-    [Theory, BothDatabases]
-    public async Task List_ShowsPathsFromTheRootOfTheRun(DatabaseKind kind)
+    [Theory, EachStore]
+    public async Task List_ShowsPathsFromTheRootOfTheRun(DatabaseKind kind, StoreKind store)
     {
-        var server = await TestServer.SharedAsync(kind);
+        var server = await ArtifactServer.SharedAsync(kind, store);
         var (run, root) = await server.CreateRunWithRootAsync();
         await server.UploadAsync($"{root}/b/c/d.txt", "12345");
         await server.UploadAsync($"{root}/b/empty", "");
+        await server.UploadAsync($"{root}/d/e/e/p.txt", "deep");
         await server.UploadAsync($"{root}/a.txt", "1");
 
         var listing = await server.GetAsync($"artifacts/list?run_id={run}");
         Assert.Equal($"mlflow-artifacts:/{root}", (string?)listing["root_uri"]);
         Assert.Equal(
-            """[{"path":"a.txt","is_dir":false,"file_size":1},{"path":"b","is_dir":true}]""",
+            """[{"path":"a.txt","is_dir":false,"file_size":1},{"path":"b","is_dir":true},{"path":"d","is_dir":true}]""",
             listing["files"]!.ToJsonString());
         Assert.Equal(
             """[{"path":"b/c","is_dir":true},{"path":"b/empty","is_dir":false}]""",
@@ -27,10 +28,10 @@ public sealed class RunArtifactsTests
             Assert.Equal(["root_uri"], (await server.GetAsync($"artifacts/list?run_id={run}&path={nothing}")).Select(field => field.Key));
     }
 
-    [Theory, BothDatabases]
-    public async Task GetArtifact_SendsTheFile(DatabaseKind kind)
+    [Theory, EachStore]
+    public async Task GetArtifact_SendsTheFile(DatabaseKind kind, StoreKind store)
     {
-        var server = await TestServer.SharedAsync(kind);
+        var server = await ArtifactServer.SharedAsync(kind, store);
         var (run, root) = await server.CreateRunWithRootAsync();
         await server.UploadAsync($"{root}/a/b.html", "<p>");
         foreach (var id in (string[])["run_id", "run_uuid"])
@@ -51,10 +52,10 @@ public sealed class RunArtifactsTests
         Assert.Equal("text/html", pathless.Content.Headers.ContentType?.MediaType);
     }
 
-    [Theory, BothDatabases]
-    public async Task UploadArtifact_GoesToTheRootOfTheRun(DatabaseKind kind)
+    [Theory, EachStore]
+    public async Task UploadArtifact_GoesToTheRootOfTheRun(DatabaseKind kind, StoreKind store)
     {
-        var server = await TestServer.SharedAsync(kind);
+        var server = await ArtifactServer.SharedAsync(kind, store);
         var (run, root) = await server.CreateRunWithRootAsync();
         var route = $"/ajax-api/2.0/mlflow/upload-artifact?run_uuid={run}";
         using var response = await server.SendAsync(HttpMethod.Post, $"{route}&path=up/loaded.txt", new ByteArrayContent([1, 2]));
@@ -83,20 +84,23 @@ public sealed class RunArtifactsTests
     [Fact]
     public async Task UploadArtifact_InChunksOfUnknownLength_IsNotEmptyEither()
     {
-        var server = await TestServer.SharedAsync(DatabaseKind.Sqlite);
-        var (run, root) = await server.CreateRunWithRootAsync();
-        foreach (var (size, status) in ((int, HttpStatusCode)[])[(0, HttpStatusCode.BadRequest), (5, HttpStatusCode.OK)])
+        foreach (var store in Enum.GetValues<StoreKind>())
         {
-            using var request = new HttpRequestMessage(HttpMethod.Post, $"/ajax-api/2.0/mlflow/upload-artifact?run_uuid={run}&path=x{size}")
+            var server = await ArtifactServer.SharedAsync(DatabaseKind.Sqlite, store);
+            var (run, root) = await server.CreateRunWithRootAsync();
+            foreach (var (size, status) in ((int, HttpStatusCode)[])[(0, HttpStatusCode.BadRequest), (5, HttpStatusCode.OK)])
             {
-                Content = new ByteArrayContent(new byte[size]),
-            };
-            request.Headers.TransferEncodingChunked = true;
-            using var response = await server.Client.SendAsync(request);
-            Assert.Equal(status, response.StatusCode);
-        }
+                using var request = new HttpRequestMessage(HttpMethod.Post, $"/ajax-api/2.0/mlflow/upload-artifact?run_uuid={run}&path=x{size}")
+                {
+                    Content = new ByteArrayContent(new byte[size]),
+                };
+                request.Headers.TransferEncodingChunked = true;
+                using var response = await server.Client.SendAsync(request);
+                Assert.Equal(status, response.StatusCode);
+            }
 
-        Assert.Equal(["x5"], await server.NamesAsync(root));
+            Assert.Equal(["x5"], await server.NamesAsync(root));
+        }
     }
 
     [Fact]

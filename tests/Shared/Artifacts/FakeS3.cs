@@ -75,6 +75,20 @@ internal sealed class FakeS3 : IAsyncDisposable
 
     public async ValueTask DisposeAsync() => await app.DisposeAsync();
 
+    /// <summary>Puts an object there as somebody does who needs no server for it.</summary>
+    public void Write(string key, byte[] content)
+    {
+        lock (Objects)
+            Objects[key] = Stored(content, []);
+    }
+
+    /// <summary>Takes an object away.</summary>
+    public void Remove(string key)
+    {
+        lock (Objects)
+            Objects.Remove(key);
+    }
+
     public static async Task FailAsync(HttpContext context, int status, string code)
     {
         context.Response.StatusCode = status;
@@ -106,11 +120,13 @@ internal sealed class FakeS3 : IAsyncDisposable
     private async Task AnswerAsync(HttpContext context, byte[] content)
     {
         var request = context.Request;
-        var path = Uri.UnescapeDataString(request.Path.Value!).TrimStart('/').Split('/', 2);
+        // As it was sent: a name may hold what looks like a character in percent encoding.
+        var target = context.Features.Get<IHttpRequestFeature>()!.RawTarget.Split('?')[0];
+        var path = Uri.UnescapeDataString(target).TrimStart('/').Split('/', 2);
         var (bucket, key) = (path[0], path.Length > 1 ? path[1] : "");
         var uploadId = request.Query["uploadId"].ToString();
         XElement? answer = null;
-        var error = bucket == "bucket" ? null : "NoSuchBucket";
+        var error = bucket != "bucket" ? "NoSuchBucket" : Encoding.UTF8.GetByteCount(key) > 1024 ? "KeyTooLongError" : null;
         lock (Objects)
         {
             if (error is null)
@@ -134,7 +150,7 @@ internal sealed class FakeS3 : IAsyncDisposable
         }
 
         if (error is not null)
-            await FailAsync(context, error switch { "NotImplemented" => 501, "InvalidPart" => 400, _ => 404 }, error);
+            await FailAsync(context, error switch { "NotImplemented" => 501, "InvalidPart" or "KeyTooLongError" => 400, _ => 404 }, error);
         else if (answer is not null)
             await context.Response.WriteAsync(answer.ToString());
         else if (request.Method is "GET" or "HEAD")

@@ -1,19 +1,19 @@
 using System.Diagnostics;
-using MlflowCompat.Testing;
 
-namespace MlflowCompat.Artifacts.Tests;
+namespace MlflowCompat.Testing;
 
-/// <summary>A file system of 1 MiB in memory, for what happens when it is full or read-only.</summary>
+/// <summary>A small file system in memory, for what happens when it is full or read-only.</summary>
 internal sealed class SmallFileSystem : IDisposable
 {
     /// <summary>Why there can be none on this machine, or null.</summary>
     public static readonly string? Impossible = Try();
 
     /// <param name="folder">An empty one; one of its own if left out.</param>
-    public SmallFileSystem(string? folder = null)
+    /// <param name="size">Its size in MiB.</param>
+    public SmallFileSystem(string? folder = null, int size = 1)
     {
         Folder = folder ?? TestFolder.Create();
-        Run("mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", Folder);
+        Run("mount", "-t", "tmpfs", "-o", $"size={size}m", "tmpfs", Folder);
     }
 
     public string Folder { get; }
@@ -51,7 +51,7 @@ internal sealed class SmallFileSystem : IDisposable
 
 /// <summary>A fact about a full or read-only file system; skipped, with the reason, where none can be mounted.</summary>
 [AttributeUsage(AttributeTargets.Method)]
-public sealed class SmallFileSystemFactAttribute : FactAttribute
+public sealed class SmallFileSystemFactAttribute : Xunit.FactAttribute
 {
     public SmallFileSystemFactAttribute() => Skip = SmallFileSystem.Impossible;
 }
