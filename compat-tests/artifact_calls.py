@@ -111,11 +111,7 @@ def listed(list_folder, path=None):
 
 
 def by_client(run_id):
-    list_folder = lambda path: client.list_artifacts(run_id, path)  # noqa: E731
-    if not has_logged_models():
-        # mlflow 3 adds the files of logged models to those of a run; what it does otherwise is below that.
-        list_folder = repository_of(run_id).list_artifacts
-    return lambda path: [(entry.path, entry.is_dir, entry.file_size) for entry in list_folder(path)]
+    return lambda path: [(entry.path, entry.is_dir, entry.file_size) for entry in client.list_artifacts(run_id, path)]
 
 
 def by_rest(run_id):
@@ -164,11 +160,11 @@ def get_artifact(run_id, path):
 
 @lru_cache
 def has_logged_models():
-    """Whether the server has what mlflow 3 keeps models in, and looks into when it lists a folder; older clients do without."""
-    if not hasattr(client, "search_logged_models"):
+    """Whether the server has what mlflow 3 keeps models in; older clients do without."""
+    if not hasattr(client, "create_logged_model"):
         return True
     try:
-        client.search_logged_models(experiment_ids=[experiment_id])
+        client.create_logged_model(experiment_id=experiment_id)
         return True
     except MlflowException as error:
         if error.get_http_status_code() == 404:
@@ -187,9 +183,6 @@ def is_mlflows_own():
 
 @section()
 def files_and_folders():
-    if not has_logged_models():
-        reason = f"mlflow {mlflow.__version__} asks for logged models, which the server does not have yet; what is below it is tested"
-        checks.skip("MlflowClient.list_artifacts of a folder", reason)
     run_id = new_run()
     check_files("nothing yet", run_id, {})
     files = {"model.bin": content(1, 300_000), "a/b/c/deep.bin": content(2, 4096), "a/note.txt": b"line\r\nline\n", "a/b/empty": b""}
@@ -346,8 +339,7 @@ def images():
 @section()
 def tables():
     run_ids = [new_run(), new_run()]
-    # mlflow 3 looks at what is in the folder, and for that it asks for logged models.
-    path = "tables/errors.json" if has_logged_models() else "errors.json"
+    path = "tables/errors.json"
     rows = {"model": ["AutoNHITS", "AutoLSTM"], "mae": [1.5, 2.25], "note": ["ä", "乗客"]}
     for run_id in run_ids:
         client.log_table(run_id, rows, path)
