@@ -11,14 +11,14 @@ namespace MlflowCompat.Artifacts.S3;
 /// </summary>
 /// <remarks>
 /// Two parts are on their way while the next one is read, so an upload needs the memory of three. Parts that would be too large for that,
-/// because S3 takes no more than 10 000 of them, wait in temporary files: above 156 GiB, or 54 GiB if nobody knows how much is to come.
+/// because S3 takes no more than 10 000 of them, wait in temporary files: above 156 GiB, or 51 GiB if nobody knows how much is to come.
 /// </remarks>
 internal static class S3Upload
 {
     private const int MiB = 1 << 20;
 
-    /// <summary>What is smaller is not sent in parts.</summary>
-    private const int SmallestPart = 8 * MiB;
+    /// <summary>What is smaller is not sent in parts; S3 takes no smaller ones.</summary>
+    private const int SmallestPart = 5 * MiB;
 
     /// <summary>What is larger is not kept in memory.</summary>
     private const int LargestInMemory = 16 * MiB;
