@@ -76,6 +76,7 @@ public static class ErrorResponses
                     ErrorCode.InternalError, $"Internal error while handling {method} {path}; the server's log has the details.");
         }
     }
+
     private static ErrorCode Code(ArtifactFault fault) => fault switch
     {
         ArtifactFault.InvalidPath or ArtifactFault.NotAFile => ErrorCode.InvalidParameterValue,
