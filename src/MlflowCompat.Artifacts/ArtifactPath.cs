@@ -73,7 +73,7 @@ public sealed record ArtifactPath
     public override string ToString() => Value;
 
     /// <summary>The failure that says that a path is not one.</summary>
-    internal static ArtifactStoreException Invalid() => new(ArtifactFault.InvalidPath, "Invalid path");
+    public static ArtifactStoreException Invalid() => new(ArtifactFault.InvalidPath, "Invalid path");
 
     /// <summary>
     /// The path of what a store holds in this folder under a name, or null if no client could ask for it: the name decodes to another, or

@@ -131,6 +131,9 @@ public abstract class MultipartUploads
     /// </summary>
     public virtual bool PartsComeThroughServer => false;
 
+    /// <summary>The failure that says that an upload is not there, or not all of it.</summary>
+    internal static ArtifactStoreException NoSuchUpload(Exception? inner = null) => new(ArtifactFault.NotFound, "No such upload, or it lacks a part", inner);
+
     /// <summary>Begins an upload.</summary>
     /// <param name="path">Where the file is going to be.</param>
     /// <param name="parts">How many parts there will be, 1 to <see cref="MaxParts"/>.</param>

@@ -40,7 +40,7 @@ internal sealed class LocalMultipartUploads(LocalArtifactStore store) : Multipar
     {
         using var folder = Open(path, uploadId);
         if (partNumber is < 1 or > MaxParts)
-            throw NotFound();
+            throw NoSuchUpload();
 
         var aside = LocalArtifactStore.NewUploadId();
         var (status, _) = await LocalArtifactStore.WriteFileAsync(
@@ -48,7 +48,7 @@ internal sealed class LocalMultipartUploads(LocalArtifactStore store) : Multipar
         return Linux.Rename(folder.Handle, aside, folder.Handle, NameOf(partNumber)) switch
         {
             0 => status.ETag,
-            Errno.NoEntry => throw NotFound(), // The upload has been given up meanwhile.
+            Errno.NoEntry => throw NoSuchUpload(), // The upload has been given up meanwhile.
             var error => throw Errno.ToFault(error),
         };
     }
@@ -61,7 +61,7 @@ internal sealed class LocalMultipartUploads(LocalArtifactStore store) : Multipar
         using var folder = Open(path, uploadId);
         var ordered = parts.OrderBy(part => part.PartNumber).ToArray();
         if (ordered.Length == 0 || ordered.DistinctBy(part => part.PartNumber).Count() < ordered.Length)
-            throw NotFound();
+            throw NoSuchUpload();
         // All are looked at before the first is copied; what is missing is mostly missing from the beginning.
         var length = 0L;
         foreach (var part in ordered)
@@ -94,17 +94,15 @@ internal sealed class LocalMultipartUploads(LocalArtifactStore store) : Multipar
 
     private static string NameOf(int partNumber) => partNumber.ToString(CultureInfo.InvariantCulture);
 
-    private static ArtifactStoreException NotFound() => new(ArtifactFault.NotFound, "No such upload, or it lacks a part");
-
     private Place Open(ArtifactPath path, string uploadId)
     {
         if (!IsUploadId(path, uploadId))
-            throw NotFound();
-        using var staging = store.OpenStaging(create: false) ?? throw NotFound();
+            throw NoSuchUpload();
+        using var staging = store.OpenStaging(create: false) ?? throw NoSuchUpload();
         return staging.Open(uploadId, out var folder) switch
         {
             0 => folder!,
-            Errno.NoEntry => throw NotFound(),
+            Errno.NoEntry => throw NoSuchUpload(),
             var error => throw Errno.ToFault(error),
         };
     }
@@ -115,7 +113,7 @@ internal sealed class LocalMultipartUploads(LocalArtifactStore store) : Multipar
         using (place)
         {
             if (error == Errno.NoEntry || (error == 0 && part.ETag.Trim('"') != place!.Status.ETag))
-                throw NotFound();
+                throw NoSuchUpload();
             SafeFileHandle? file = null;
             if (error == 0)
                 error = Linux.OpenToRead(place!.Handle, out file);

@@ -108,7 +108,7 @@ internal sealed class S3Connection : IDisposable
             AmazonS3Exception { ErrorCode: "NoSuchBucket" } =>
                 Refused($"The artifact store has no such bucket; {Look} the artifacts destination", exception),
             AmazonS3Exception { ErrorCode: "NoSuchUpload" or "InvalidPart" or "InvalidPartOrder" } =>
-                new(ArtifactFault.NotFound, "No such upload, or it lacks a part", exception),
+                MultipartUploads.NoSuchUpload(exception),
             // Some of these come without an error of S3's, from what stands before it.
             AmazonServiceException { StatusCode: HttpStatusCode.NotFound } =>
                 new(ArtifactFault.NotFound, "No such artifact", exception),

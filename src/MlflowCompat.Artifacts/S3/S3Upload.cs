@@ -125,14 +125,14 @@ internal static class S3Upload
         {
             // Taken out, so that a part that is named twice is missing once.
             if (!listed.Remove(part.PartNumber, out var sent) || sent.ETag.Trim('"') != part.ETag.Trim('"'))
-                throw new ArtifactStoreException(ArtifactFault.NotFound, "No such upload, or it lacks a part");
+                throw MultipartUploads.NoSuchUpload();
             tags.Add(new PartETag(part.PartNumber, sent.ETag));
             size += sent.Size ?? 0;
         }
 
         return tags.Count > 0
             ? new Large(store, path, uploadId, tags, size, sha256: "") { IsOfClient = true }
-            : throw new ArtifactStoreException(ArtifactFault.NotFound, "No such upload, or it lacks a part");
+            : throw MultipartUploads.NoSuchUpload();
     }
 
     /// <summary>Begins an upload in parts and returns its id.</summary>

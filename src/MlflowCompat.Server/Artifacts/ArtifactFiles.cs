@@ -108,6 +108,6 @@ public sealed class ArtifactFiles(ArtifactRecords records, ArtifactUpkeep upkeep
     private static void RequireFile(ArtifactPath path)
     {
         if (path.IsRoot)
-            throw new ArtifactStoreException(ArtifactFault.InvalidPath, "Invalid path");
+            throw ArtifactPath.Invalid();
     }
 }

@@ -155,7 +155,7 @@ public static class ArtifactProxyApi
     {
         var name = FieldRules.Required(path, "path").Split('/', '\\')[^1];
         var file = ArtifactPath.Parse(name);
-        return file.IsRoot || file.Name != file.Value ? throw new ArtifactStoreException(ArtifactFault.InvalidPath, "Invalid path") : folder.Append(file);
+        return file.IsRoot || file.Name != file.Value ? throw ArtifactPath.Invalid() : folder.Append(file);
     }
 }
 

@@ -137,7 +137,7 @@ public sealed class ExperimentStore(Database database, ArtifactRoots artifactRoo
             await database.WriteAsync(
                 async (session, token) =>
                 {
-                    if (!await IsActiveAsync(session, id, token).ConfigureAwait(false))
+                    if (!await IsActiveAsync(database, session, id, token).ConfigureAwait(false))
                     {
                         throw new MlflowException(ErrorCode.InvalidState, string.Create(
                             CultureInfo.InvariantCulture, $"Cannot rename the deleted experiment {id}; restore it first."));
@@ -216,7 +216,7 @@ public sealed class ExperimentStore(Database database, ArtifactRoots artifactRoo
     public Task SetTagAsync(long id, string key, string value, CancellationToken cancellationToken) => database.WriteAsync(
         async (session, token) =>
         {
-            await RequireActiveAsync(session, id, token).ConfigureAwait(false);
+            await RequireActiveAsync(database, session, id, token).ConfigureAwait(false);
             var sql = new StatementBuilder(database);
             sql.Append("UPDATE experiments SET tags = ")
                 .Append(Tags.Merge(database, "tags", sql.AddJson(Tags.ToJson(key, value))))
@@ -233,7 +233,7 @@ public sealed class ExperimentStore(Database database, ArtifactRoots artifactRoo
     public Task DeleteTagAsync(long id, string key, CancellationToken cancellationToken) => database.WriteAsync(
         async (session, token) =>
         {
-            await RequireActiveAsync(session, id, token).ConfigureAwait(false);
+            await RequireActiveAsync(database, session, id, token).ConfigureAwait(false);
             var sql = new StatementBuilder(database);
             sql.Append("UPDATE experiments SET tags = ").Append(Tags.Without(sql, "tags", key))
                 .Append(DerivedColumn(sql, key, null))
@@ -245,13 +245,13 @@ public sealed class ExperimentStore(Database database, ArtifactRoots artifactRoo
 
     /// <summary>Refuses to go on with an experiment that is unknown or deleted; holds it as it is until the transaction ends.</summary>
     /// <exception cref="MlflowException">RESOURCE_DOES_NOT_EXIST; INVALID_PARAMETER_VALUE when it is deleted.</exception>
-    private async Task RequireActiveAsync(DatabaseSession session, long id, CancellationToken cancellationToken)
+    internal static async Task RequireActiveAsync(Database database, DatabaseSession session, long id, CancellationToken cancellationToken)
     {
-        if (!await IsActiveAsync(session, id, cancellationToken).ConfigureAwait(false))
+        if (!await IsActiveAsync(database, session, id, cancellationToken).ConfigureAwait(false))
             throw ExperimentId.NotActive(id);
     }
 
-    private async Task<bool> IsActiveAsync(DatabaseSession session, long id, CancellationToken cancellationToken)
+    private static async Task<bool> IsActiveAsync(Database database, DatabaseSession session, long id, CancellationToken cancellationToken)
     {
         var stage = await session.FirstOrDefaultAsync(
             database.Statement(

@@ -56,7 +56,8 @@ public sealed class RunStore(Database database, ServerOptions options)
                 }
 
                 // There is no such experiment, or it is deleted; if it was restored by now, the run is made after all.
-                await RequireActiveExperimentAsync(experimentId, cancellationToken).ConfigureAwait(false);
+                await database.WriteAsync(
+                    (session, token) => ExperimentStore.RequireActiveAsync(database, session, experimentId, token), cancellationToken).ConfigureAwait(false);
             }
         }
         catch (DbException exception) when (DatabaseFaults.Classify(exception) == DatabaseFault.Duplicate)
@@ -202,21 +203,6 @@ public sealed class RunStore(Database database, ServerOptions options)
         }
 
         throw MlflowException.InvalidValue(RunTags.LoggedModelHistory, MlflowException.Quote(tag), "the run's tag is no JSON array any more.");
-    }
-
-    /// <exception cref="MlflowException">RESOURCE_DOES_NOT_EXIST; INVALID_PARAMETER_VALUE when it is deleted.</exception>
-    private async Task RequireActiveExperimentAsync(long id, CancellationToken cancellationToken)
-    {
-        var session = await database.OpenAsync(cancellationToken).ConfigureAwait(false);
-        await using (session.ConfigureAwait(false))
-        {
-            var stage = await session.FirstOrDefaultAsync(
-                database.Statement("SELECT lifecycle_stage FROM experiments WHERE experiment_id = $1").Add(id),
-                reader => reader.GetString(0),
-                cancellationToken).ConfigureAwait(false) ?? throw ExperimentId.NotFound(id);
-            if (stage != "active")
-                throw ExperimentId.NotActive(id);
-        }
     }
 
     /// <summary>Makes no row unless the experiment is active; returns the artifact root.</summary>

@@ -148,16 +148,16 @@ public sealed class SqliteDatabase : Database
         try
         {
             await writer.BeginWriteAsync(closing.Token).ConfigureAwait(false);
-            var outcomes = await RunMembersAsync(writer, group).ConfigureAwait(false);
+            var outcomes = await RunMembersAsync(writer, group, inSavepoints: false).ConfigureAwait(false);
             if (outcomes is null)
             {
                 writer.Run("ROLLBACK");
                 await writer.BeginWriteAsync(closing.Token).ConfigureAwait(false);
-                outcomes = await RunMembersApartAsync(writer, group).ConfigureAwait(false);
+                outcomes = await RunMembersAsync(writer, group, inSavepoints: true).ConfigureAwait(false);
             }
 
             writer.Run("COMMIT");
-            return outcomes;
+            return outcomes!;
         }
         catch
         {
@@ -167,17 +167,17 @@ public sealed class SqliteDatabase : Database
         }
     }
 
-    /// <summary>What became of each member, or null when one has failed and left something behind.</summary>
-    private static async Task<IReadOnlyList<Task>?> RunMembersAsync(Session writer, IReadOnlyList<Func<Session, Task>> group)
+    /// <summary>What became of each member, or null when one that had no savepoint has failed and left something behind.</summary>
+    private static async Task<IReadOnlyList<Task>?> RunMembersAsync(Session writer, IReadOnlyList<Func<Session, Task>> group, bool inSavepoints)
     {
         var outcomes = new Task[group.Count];
         for (var i = 0; i < outcomes.Length; i++)
         {
             var changes = writer.TotalChanges;
-            outcomes[i] = RunAsync(group[i]);
+            outcomes[i] = inSavepoints ? writer.RunWithinSavepointAsync(group[i]) : RunAsync(group[i]);
             await outcomes[i].ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             writer.RequireTransaction(outcomes[i]);
-            if (!outcomes[i].IsCompletedSuccessfully && writer.TotalChanges != changes)
+            if (!inSavepoints && !outcomes[i].IsCompletedSuccessfully && writer.TotalChanges != changes)
                 return null;
         }
 
@@ -185,19 +185,6 @@ public sealed class SqliteDatabase : Database
 
         // What a member throws before its first await is its outcome too.
         async Task RunAsync(Func<Session, Task> work) => await work(writer).ConfigureAwait(false);
-    }
-
-    private static async Task<IReadOnlyList<Task>> RunMembersApartAsync(Session writer, IReadOnlyList<Func<Session, Task>> group)
-    {
-        var outcomes = new Task[group.Count];
-        for (var i = 0; i < outcomes.Length; i++)
-        {
-            outcomes[i] = writer.RunWithinSavepointAsync(group[i]);
-            await outcomes[i].ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-            writer.RequireTransaction(outcomes[i]);
-        }
-
-        return outcomes;
     }
 
     private async ValueTask CloseWriterAsync()
