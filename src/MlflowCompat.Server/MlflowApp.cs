@@ -9,6 +9,7 @@ using MlflowCompat.Server.Http;
 using MlflowCompat.Server.LoggedModels;
 using MlflowCompat.Server.Metrics;
 using MlflowCompat.Server.Runs;
+using MlflowCompat.Server.Summaries;
 using MlflowCompat.Storage;
 
 namespace MlflowCompat.Server;
@@ -58,6 +59,7 @@ public static class MlflowApp
         builder.Services.AddSingleton<ArtifactFiles>();
         builder.Services.AddSingleton<ArtifactUpkeep>();
         builder.Services.AddHostedService(services => services.GetRequiredService<ArtifactUpkeep>());
+        builder.Services.AddHostedService<SummaryRefresh>();
 
         var app = builder.Build();
         app.UsePathBase(options.StaticPrefix);

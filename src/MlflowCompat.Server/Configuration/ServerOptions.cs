@@ -53,6 +53,9 @@ public sealed record ServerOptions
     /// <summary>Whether too long param and tag values are cut instead of refused (MLFLOW_TRUNCATE_LONG_VALUES).</summary>
     public bool TruncateLongValues { get; init; } = true;
 
+    /// <summary>How often the summary views are refreshed where something has changed (<c>--view-refresh-seconds</c>); zero for never.</summary>
+    public TimeSpan ViewRefreshInterval { get; init; } = TimeSpan.FromMinutes(5);
+
     /// <summary>About how much memory requests may take that wait to be written, in bytes; those beyond are told to come back.</summary>
     public long MaxWaitingBytes { get; init; } = Database.DefaultMaxWaitingBytes;
 }
