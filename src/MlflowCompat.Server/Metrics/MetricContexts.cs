@@ -1,4 +1,5 @@
 using MlflowCompat.Server.Http;
+using MlflowCompat.Server.LoggedModels;
 using MlflowCompat.Server.Runs;
 using MlflowCompat.Storage;
 
@@ -66,7 +67,7 @@ internal sealed class MetricContexts
         foreach (var point in points)
         {
             if (point.Model is { } id && !models.ContainsKey(id))
-                throw ModelId.NotFound(ModelId.Format(id));
+                throw ModelId.NotFound(id);
         }
     }
 
@@ -148,21 +149,4 @@ internal sealed class MetricContexts
         foreach (var row in rows)
             datasets[(row.Run, row.Name, row.Digest)] = (row.Key, row.Context);
     }
-}
-
-/// <summary>Ids of logged models: a UUID in the database, <c>m-</c> and its 32 hex digits for clients (mapping C-1).</summary>
-public static class ModelId
-{
-    private const string Prefix = "m-";
-
-    /// <summary>What clients see.</summary>
-    public static string Format(Guid id) => Prefix + id.ToString("N");
-
-    /// <summary>Reads an id.</summary>
-    /// <exception cref="MlflowException">RESOURCE_DOES_NOT_EXIST: no model has such an id.</exception>
-    public static Guid Parse(string id) =>
-        id.StartsWith(Prefix, StringComparison.Ordinal) && Guid.TryParseExact(id.AsSpan(Prefix.Length), "N", out var guid) ? guid : throw NotFound(id);
-
-    /// <summary>The error for an unknown logged model.</summary>
-    public static MlflowException NotFound(string id) => MlflowException.NotFound($"Logged model with ID {MlflowException.Quote(id)} not found.");
 }
