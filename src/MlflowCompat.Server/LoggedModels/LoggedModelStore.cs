@@ -111,10 +111,10 @@ public sealed partial class LoggedModelStore(Database database, ArtifactFiles fi
     public Task<LoggedModel> FinalizeAsync(Guid id, LoggedModelStatus status, CancellationToken cancellationToken) => database.WriteAsync(
         async (session, token) =>
         {
-            // Metrics of the model that are being logged hold it as well: those that are there by then count.
+            // Who logs metrics of the model holds it as well: those that are there by then count.
             var key = await session.ScalarAsync<long>(
                 database.Statement(
-                    "SELECT model_id FROM models WHERE model_uuid = $1 AND lifecycle_stage = 'active' FOR UPDATE",
+                    "SELECT model_id FROM models WHERE model_uuid = $1 AND lifecycle_stage = 'active' FOR NO KEY UPDATE",
                     "SELECT model_id FROM models WHERE model_uuid = $1 AND lifecycle_stage = 'active'").Add(id),
                 token).ConfigureAwait(false) ?? throw ModelId.NotFound(id);
             await session.ExecuteAsync(
