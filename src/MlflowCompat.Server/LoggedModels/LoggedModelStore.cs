@@ -108,25 +108,25 @@ public sealed partial class LoggedModelStore(Database database, ArtifactFiles fi
 
     /// <summary>Sets the status of a model.</summary>
     /// <exception cref="MlflowException">RESOURCE_DOES_NOT_EXIST: unknown or deleted.</exception>
-    public Task<LoggedModel> FinalizeAsync(Guid id, LoggedModelStatus status, CancellationToken cancellationToken) => database.WriteAsync(
-        async (session, token) =>
-        {
-            // Who logs metrics of the model holds it as well: those that are there by then count.
-            var key = await session.ScalarAsync<long>(
-                database.Statement(
-                    "SELECT model_id FROM models WHERE model_uuid = $1 AND lifecycle_stage = 'active' FOR NO KEY UPDATE",
-                    "SELECT model_id FROM models WHERE model_uuid = $1 AND lifecycle_stage = 'active'").Add(id),
-                token).ConfigureAwait(false) ?? throw ModelId.NotFound(id);
-            await session.ExecuteAsync(
-                database.Statement($"""
-                    UPDATE models SET status = {StoredStatus(status)}, updated_at = $2,
-                        training_dataset_id = COALESCE(training_dataset_id, {TrainingDataset("models.run_id")})
-                    WHERE model_id = $1
-                    """).Add(key).AddTime(DateTimeOffset.UtcNow.ToUnixTimeMilliseconds()),
-                token).ConfigureAwait(false);
-            return (await LoggedModelReader.FindAsync(database, session, id, allowDeleted: false, token).ConfigureAwait(false))!;
-        },
-        cancellationToken);
+    public async Task<LoggedModel> FinalizeAsync(Guid id, LoggedModelStatus status, CancellationToken cancellationToken)
+    {
+        var file = status == LoggedModelStatus.LoggedModelReady
+            ? await ModelFile.ReadAsync(Files, await ArtifactRootAsync(id, cancellationToken).ConfigureAwait(false), cancellationToken).ConfigureAwait(false)
+            : null;
+        return await database.WriteAsync(
+            async (session, token) =>
+            {
+                // Who logs metrics of the model holds it as well: those that are there by then count.
+                var key = await session.ScalarAsync<long>(
+                    database.Statement(
+                        "SELECT model_id FROM models WHERE model_uuid = $1 AND lifecycle_stage = 'active' FOR NO KEY UPDATE",
+                        "SELECT model_id FROM models WHERE model_uuid = $1 AND lifecycle_stage = 'active'").Add(id),
+                    token).ConfigureAwait(false) ?? throw ModelId.NotFound(id);
+                await session.ExecuteAsync(Finalize(key, status, file), token).ConfigureAwait(false);
+                return (await LoggedModelReader.FindAsync(database, session, id, allowDeleted: false, token).ConfigureAwait(false))!;
+            },
+            cancellationToken).ConfigureAwait(false);
+    }
 
     /// <summary>Deletes a model softly; nothing happens when it is deleted already.</summary>
     /// <exception cref="MlflowException">RESOURCE_DOES_NOT_EXIST.</exception>
@@ -233,6 +233,21 @@ public sealed partial class LoggedModelStore(Database database, ArtifactFiles fi
             .Append($"FROM experiments e WHERE e.experiment_id = {sql.Add(experimentId)} AND e.lifecycle_stage = 'active'{database.Choose(" FOR SHARE OF e", "")} ")
             .Append("RETURNING model_file_path")
             .ToStatement();
+    }
+
+    private Statement Finalize(long key, LoggedModelStatus status, ModelFile? file)
+    {
+        var sql = new StatementBuilder(database);
+        sql.Append($"UPDATE models SET status = {StoredStatus(status)}, updated_at = {sql.AddTime(DateTimeOffset.UtcNow.ToUnixTimeMilliseconds())}, ")
+            .Append($"training_dataset_id = COALESCE(training_dataset_id, {TrainingDataset("models.run_id")})");
+        // What a tag says of the framework stays.
+        if (file?.Framework is { } framework)
+            sql.Append($", framework = CASE WHEN framework = '{NoFramework}' THEN {sql.Add(framework)} ELSE framework END");
+        if (file?.FrameworkVersion is { } version)
+            sql.Append($", framework_version = {sql.Add(version)}");
+        if (file?.SizeBytes is { } size)
+            sql.Append($", model_size_bytes = {sql.Add(size)}");
+        return sql.Append($" WHERE model_id = {sql.Add(key)}").ToStatement();
     }
 
     /// <summary>The data set that a run was trained on: its input of that context, of several the first.</summary>

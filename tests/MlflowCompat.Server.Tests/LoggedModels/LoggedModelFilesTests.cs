@@ -102,6 +102,32 @@ public sealed class LoggedModelFilesTests
         Assert.Equal([1L], await server.ModelRowAsync(model, "SELECT count(*) FROM artifacts a JOIN models m ON m.model_id = a.model_id WHERE m.model_uuid = $1"));
     }
 
+    [Theory]
+    [BothDatabases("flavors:\n  python_function:\n    loader_module: mlflow.sklearn\n  sklearn:\n    code: null\n    sklearn_version: 1.4.2\nmodel_size_bytes: 500\n", "sklearn", "1.4.2", 500L)]
+    [BothDatabases("flavors:\r\n  python_function:\r\n    python_version: 3.13.5\r\nmodel_size_bytes: 0\r\n", "python_function", null, null)]
+    [BothDatabases("flavors:\n  keras:\n    data: x\n  pytorch:\n    pytorch_version: '2.5'\n", "keras", null, null)]
+    [BothDatabases("flavors: {}\nmodel_id: x\nmodel_size_bytes: 7\n", "other", null, 7L)]
+    [BothDatabases("signature:\n  inputs: x\nsklearn:\n", "other", null, null)]
+    [BothDatabases("\0 not YAML at all", "other", null, null)]
+    [BothDatabases(null, "other", null, null)]
+    public async Task Finalize_ReadsWhatTheModelFileSays(DatabaseKind kind, string? content, string framework, string? version, long? size)
+    {
+        var server = await TestServer.SharedAsync(kind);
+        var (experiment, model) = await CreateAsync(server);
+        if (content is not null)
+            await PutAsync(server, experiment, model, "MLmodel", content);
+        const string Columns = "SELECT framework, framework_version, model_size_bytes FROM models WHERE model_uuid = $1";
+        await server.FinalizeAsync(model, "LOGGED_MODEL_UPLOAD_FAILED");
+        Assert.Equal(["other", null, null], await server.ModelRowAsync(model, Columns));
+        await server.FinalizeAsync(model);
+        Assert.Equal([framework, version, size], await server.ModelRowAsync(model, Columns));
+
+        // A tag knows better.
+        await server.SendAsync("PATCH", $"logged-models/{model}/tags", new { tags = new[] { new { key = "framework", value = "darts" } } });
+        await server.FinalizeAsync(model);
+        Assert.Equal(["darts", version, size], await server.ModelRowAsync(model, Columns));
+    }
+
     private static async Task<(string Experiment, string Model)> CreateAsync(TestServer server)
     {
         var experiment = await server.CreateExperimentAsync();
