@@ -55,6 +55,7 @@ public static class MlflowApp
         builder.Services.AddSingleton<RunLogStore>();
         builder.Services.AddScoped<MetricHistory>();
         builder.Services.AddScoped<DatasetStore>();
+        builder.Services.AddScoped<LoggedModelStore>();
         builder.Services.AddSingleton<ArtifactRecords>();
         builder.Services.AddSingleton<ArtifactFiles>();
         builder.Services.AddSingleton<ArtifactUpkeep>();

@@ -94,6 +94,16 @@ public sealed class Statement
         return this;
     }
 
+    /// <summary>Adds an array of times in milliseconds since 1970 for a column with or without an overflow column: a JSON array on SQLite.</summary>
+    public Statement AddTimes(IReadOnlyList<long> milliseconds) =>
+        kind == DatabaseKind.PostgreSql
+            ? Add(new NpgsqlParameter<DateTime[]>
+            {
+                TypedValue = [.. milliseconds.Select(StoredTime.ToTimestamp)],
+                NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.Timestamp,
+            })
+            : Add(milliseconds);
+
     private static string MakePlaceholder(int index) => string.Create(CultureInfo.InvariantCulture, $"${index + 1}");
 
     private static string Text(Guid value) => value.ToString("D");

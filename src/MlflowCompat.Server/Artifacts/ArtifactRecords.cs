@@ -26,7 +26,7 @@ public sealed class ArtifactRecords : IAsyncDisposable
         """;
 
     /// <summary>
-    /// $1 uuid, $2 run, $3 root of the run, $4 model, $5 experiment, then the columns as they are. An owner that does not exist, or has its
+    /// $1 uuid, $2 run, $3 root of the run or model, $4 model, $5 experiment, then the columns as they are. An owner that does not exist, or has its
     /// artifacts elsewhere, is none.
     /// </summary>
     private const string PostgreSqlInsert = $"""
@@ -37,7 +37,7 @@ public sealed class ArtifactRecords : IAsyncDisposable
         FROM (
             SELECT u.*,
                 (SELECT run_id FROM runs WHERE run_uuid = u.run::uuid AND right(artifact_uri, length(u.root)) = u.root) AS run_key,
-                (SELECT model_id FROM models WHERE model_uuid = u.model::uuid) AS model_key
+                (SELECT model_id FROM models WHERE model_uuid = u.model::uuid AND right(model_file_path, length(u.root)) = u.root) AS model_key
             FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
                 AS u(uuid, run, root, model, experiment, name, type, path, size, format, mime, hash, storage, location, upload, time)) AS owned
         ON CONFLICT (md5(storage_path)) DO UPDATE SET
@@ -50,7 +50,7 @@ public sealed class ArtifactRecords : IAsyncDisposable
             ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?16
         FROM (SELECT
             (SELECT run_id FROM runs WHERE run_uuid = ?2 AND substr(artifact_uri, -length(?3)) = ?3) AS run_key,
-            (SELECT model_id FROM models WHERE model_uuid = ?4) AS model_key)
+            (SELECT model_id FROM models WHERE model_uuid = ?4 AND substr(model_file_path, -length(?3)) = ?3) AS model_key)
         WHERE true
         ON CONFLICT (storage_path) DO UPDATE SET
         """;

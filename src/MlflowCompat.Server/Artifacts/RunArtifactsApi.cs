@@ -30,10 +30,7 @@ public static class RunArtifactsApi
     {
         var path = ArtifactTarget.Folder(request.Path);
         var uri = await files.RunRootAsync(RunId.Of(request), cancellationToken).ConfigureAwait(false);
-        var root = files.Roots.Resolve(uri);
-        var entries = await files.ListAsync(root.Append(path), cancellationToken).ConfigureAwait(false);
-        var listed = entries.Select(entry => FileInfo.Of(path.IsRoot ? entry.Path.Name : $"{path}/{entry.Path.Name}", entry)).ToList();
-        return new ListArtifactsResponse(uri, listed.Count == 0 ? null : listed);
+        return await files.ListBelowAsync(uri, path, cancellationToken).ConfigureAwait(false);
     }
 
     private static async Task<PresignedUploadResponse> PresignUpload(

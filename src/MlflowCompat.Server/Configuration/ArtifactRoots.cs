@@ -35,10 +35,18 @@ public sealed class ArtifactRoots(ServerOptions options, ArtifactStores stores)
     /// <param name="database">Whose dialect is written.</param>
     /// <param name="location">An expression for the location of the experiment.</param>
     /// <param name="runId">An expression for the id of the run, as clients know it.</param>
-    public static string ForRun(Database database, string location, string runId)
+    public static string ForRun(Database database, string location, string runId) => ForPart(database, location, runId);
+
+    /// <summary>Artifact root of a logged model, made as that of a run.</summary>
+    /// <param name="database">Whose dialect is written.</param>
+    /// <param name="location">An expression for the location of the experiment.</param>
+    /// <param name="modelId">An expression for the id of the model, as clients know it.</param>
+    public static string ForModel(Database database, string location, string modelId) => ForPart(database, location, $"'models/' || {modelId}");
+
+    private static string ForPart(Database database, string location, string folder)
     {
         var root = database.Choose($"split_part({location}, '?', 1)", $"substr({location}, 1, instr({location} || '?', '?') - 1)");
-        return $"{root} || CASE WHEN {root} LIKE '%/' THEN '' ELSE '/' END || {runId} || '/artifacts' || substr({location}, length({root}) + 1)";
+        return $"{root} || CASE WHEN {root} LIKE '%/' THEN '' ELSE '/' END || {folder} || '/artifacts' || substr({location}, length({root}) + 1)";
     }
 
     /// <summary>Checks a location that a client chose and makes a local one absolute; URIs stay as they were sent.</summary>
