@@ -55,6 +55,8 @@ public static class MlflowApp
         builder.Services.AddSingleton<RunLogStore>();
         builder.Services.AddScoped<MetricHistory>();
         builder.Services.AddScoped<DatasetStore>();
+        builder.Services.AddScoped<RegisteredModelStore>();
+        builder.Services.AddScoped<ModelVersionStore>();
         builder.Services.AddScoped<RegisteredModelSearch>();
         builder.Services.AddScoped<ModelVersionSearch>();
         builder.Services.AddSingleton<ArtifactRecords>();
@@ -77,6 +79,8 @@ public static class MlflowApp
         app.MapMetrics();
         app.MapDatasets();
         app.MapLoggedModels();
+        app.MapRegisteredModels();
+        app.MapModelVersions();
         app.MapRegistrySearch();
         app.MapArtifactProxy();
         app.MapRunArtifacts();

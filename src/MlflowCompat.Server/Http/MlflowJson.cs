@@ -35,7 +35,9 @@ public static class MlflowJson
                     Metrics.MetricsJson.Default,
                     Datasets.DatasetsJson.Default,
                     Artifacts.ArtifactsJson.Default,
-                    LoggedModels.LoggedModelsJson.Default)
+                    LoggedModels.LoggedModelsJson.Default,
+                    Registry.RegisteredModelsJson.Default,
+                    Registry.ModelVersionsJson.Default)
                 .WithAddedModifier(AcceptCamelCase)
                 .WithAddedModifier(RefuseNullElements),
         };

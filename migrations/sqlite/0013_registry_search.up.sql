@@ -15,9 +15,8 @@ CREATE INDEX idx_registry_listing
 CREATE INDEX idx_registry_name ON model_registry(is_prompt, registered_model_name, model_version DESC) WHERE deleted_at IS NULL;
 CREATE INDEX idx_registry_source_run ON model_registry(source_run_uuid);
 
--- The newest version of a model in each stage, however many it has.
+-- idx_registry_latest finds those in production, too.
 DROP INDEX idx_registry_production;
-CREATE INDEX idx_registry_latest ON model_registry(registered_model_name, current_stage, model_version DESC) WHERE deleted_at IS NULL;
 
 -- The trail names every column.
 DROP TRIGGER model_registry_audit_insert;
