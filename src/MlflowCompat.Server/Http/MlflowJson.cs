@@ -37,7 +37,8 @@ public static class MlflowJson
                     Artifacts.ArtifactsJson.Default,
                     LoggedModels.LoggedModelsJson.Default,
                     Registry.RegisteredModelsJson.Default,
-                    Registry.ModelVersionsJson.Default)
+                    Registry.ModelVersionsJson.Default,
+                    Registry.RegistrySearchJson.Default)
                 .WithAddedModifier(AcceptCamelCase)
                 .WithAddedModifier(RefuseNullElements),
         };
