@@ -13,28 +13,38 @@ namespace MlflowCompat.Server.Registry;
 /// </summary>
 internal static class RegisteredModelReader
 {
+    /// <summary>The columns of <c>registered_models m</c> that are read.</summary>
+    public const string Columns = "m.registered_model_name, m.created_at, m.updated_at, m.description, m.tags";
+
     private const int VersionOrdinal = 6;
 
     /// <summary>
-    /// The rows of the registered models that <c>registered_models m</c> is to be restricted to, by a WHERE clause or a join that the
-    /// caller appends. The rows of one model have to come one after the other: an order by <c>m.registered_model_name</c> does it.
+    /// The rows of registered models, which the caller may restrict further by a WHERE clause. The rows of one model have to come one after
+    /// the other: an order that ends with <c>m.registered_model_name</c> does it.
     /// </summary>
-    public static string Select(Database database)
+    /// <param name="database">The database.</param>
+    /// <param name="models">The table, or a query in parentheses that has <see cref="Columns"/>.</param>
+    public static string Select(Database database, string models = "registered_models")
     {
         var aliases = database.Choose(
             "json_agg(json_build_object('alias', a.alias, 'version', a.model_version::text))",
             "json_group_array(json_object('alias', a.alias, 'version', CAST(a.model_version AS TEXT)))");
         var stages = string.Join(" UNION ALL ", ModelStage.All.Select(stage => $"SELECT '{stage}' AS stage"));
+        const string Newest = """
+            FROM model_registry l
+            WHERE l.registered_model_name = m.registered_model_name AND l.current_stage = s.stage AND l.deleted_at IS NULL
+            ORDER BY l.model_version DESC LIMIT 1
+            """;
+        // PostgreSQL would hash all versions to find those of a page by their keys; SQLite knows no LATERAL.
+        var version = database.Choose(
+            $"LATERAL (SELECT l.* {Newest}) model_registry ON TRUE", $"model_registry ON model_registry.registry_id = (SELECT l.registry_id {Newest})");
         return $"""
-            SELECT m.registered_model_name, m.created_at, m.updated_at, m.description, m.tags,
+            SELECT {Columns},
                 (SELECT {aliases} FROM registered_model_aliases a WHERE a.registered_model_name = m.registered_model_name),
                 {ModelVersionReader.ColumnsWithoutAliases(database)}
-            FROM registered_models m
+            FROM {models} m
             CROSS JOIN ({stages}) s
-            LEFT JOIN model_registry ON model_registry.registry_id = (
-                SELECT l.registry_id FROM model_registry l
-                WHERE l.registered_model_name = m.registered_model_name AND l.current_stage = s.stage AND l.deleted_at IS NULL
-                ORDER BY l.model_version DESC LIMIT 1)
+            LEFT JOIN {version}
             """;
     }
 

@@ -15,11 +15,9 @@ public sealed class RegisteredModelSearch(Database database)
         Filter filter, IReadOnlyList<OrderTerm> order, int maxResults, long offset, CancellationToken cancellationToken)
     {
         var sql = new StatementBuilder(database);
-        // The keys first: what belongs to a model is read for the page only.
-        sql.Append(RegisteredModelReader.Select(database))
-            .Append(" WHERE m.registered_model_name IN (SELECT r.registered_model_name FROM registered_models r WHERE ")
-            .Append(Where(sql, filter)).Append(" ORDER BY ").Append(OrderBy("r", order)).Append(Conditions.Limit(maxResults + 1, offset))
-            .Append(") ORDER BY ").Append(OrderBy("m", order));
+        var page = $"(SELECT {RegisteredModelReader.Columns} FROM registered_models m WHERE {Where(sql, filter)} ORDER BY {OrderBy(order)}"
+            + $"{Conditions.Limit(maxResults + 1, offset)})";
+        sql.Append(RegisteredModelReader.Select(database, page)).Append(" ORDER BY ").Append(OrderBy(order));
         var session = await database.OpenAsync(cancellationToken).ConfigureAwait(false);
         await using (session.ConfigureAwait(false))
         {
@@ -33,18 +31,18 @@ public sealed class RegisteredModelSearch(Database database)
         var scope = new PromptScope(database, filter);
         var isLookedUp = filter.Clauses.Any(clause => clause is { Entity: EntityKind.Attribute, Comparator: Comparator.Equal });
         var conditions = filter.Clauses.Select(clause => clause.Entity == EntityKind.Tag
-            ? scope.Tag(sql, "r.tags", clause)
-            : Conditions.Text(sql, "r.registered_model_name", clause.Comparator, clause.Value));
-        return string.Join(" AND ", conditions.OfType<string>().Prepend(scope.Kind("r.is_prompt", isLookedUp)));
+            ? scope.Tag(sql, "m.tags", clause)
+            : Conditions.Text(sql, "m.registered_model_name", clause.Comparator, clause.Value));
+        return string.Join(" AND ", conditions.OfType<string>().Prepend(scope.Kind("m.is_prompt", isLookedUp)));
     }
 
-    private string OrderBy(string table, IReadOnlyList<OrderTerm> order)
+    private string OrderBy(IReadOnlyList<OrderTerm> order)
     {
         var terms = order.Any(term => term.Key == ByName.Key) ? order : order.Append(ByName);
         return string.Join(", ", terms.Select(term => term.Key switch
         {
-            "name" => Conditions.Ordinal(database, $"{table}.registered_model_name"),
-            "last_updated_timestamp" => $"{table}.updated_at",
+            "name" => Conditions.Ordinal(database, "m.registered_model_name"),
+            "last_updated_timestamp" => "m.updated_at",
             _ => throw new InvalidOperationException($"The vocabulary let the order key {term.Key} through."),
         } + (term.Ascending ? " ASC" : " DESC")));
     }
