@@ -56,6 +56,7 @@ public static class MlflowApp
         builder.Services.AddScoped<MetricHistory>();
         builder.Services.AddScoped<DatasetStore>();
         builder.Services.AddScoped<RegisteredModelStore>();
+        builder.Services.AddScoped<RegisteredModelAliasStore>();
         builder.Services.AddScoped<ModelVersionStore>();
         builder.Services.AddSingleton<ArtifactRecords>();
         builder.Services.AddSingleton<ArtifactFiles>();
@@ -78,6 +79,7 @@ public static class MlflowApp
         app.MapDatasets();
         app.MapLoggedModels();
         app.MapRegisteredModels();
+        app.MapRegisteredModelAliases();
         app.MapModelVersions();
         app.MapArtifactProxy();
         app.MapRunArtifacts();
