@@ -56,6 +56,7 @@ public static class MlflowApp
         builder.Services.AddScoped<MetricHistory>();
         builder.Services.AddScoped<DatasetStore>();
         builder.Services.AddScoped<RegisteredModelStore>();
+        builder.Services.AddScoped<RegisteredModelAliasStore>();
         builder.Services.AddScoped<ModelVersionStore>();
         builder.Services.AddScoped<RegisteredModelSearch>();
         builder.Services.AddScoped<ModelVersionSearch>();
@@ -80,6 +81,7 @@ public static class MlflowApp
         app.MapDatasets();
         app.MapLoggedModels();
         app.MapRegisteredModels();
+        app.MapRegisteredModelAliases();
         app.MapModelVersions();
         app.MapRegistrySearch();
         app.MapArtifactProxy();
