@@ -25,10 +25,14 @@ public static class RegistrySearchApi
     private static async Task<SearchRegisteredModelsResponse> SearchModels(
         SearchRegisteredModels request, RegisteredModelSearch search, CancellationToken cancellationToken)
     {
-        var maxResults = SearchLimits.MaxResults(request.MaxResults ?? DefaultModels, MaxModels);
+        var wanted = request.MaxResults ?? DefaultModels;
+        // MLflow takes any number here: whoever asks for none gets none, and a token that does not lead on.
+        var maxResults = wanted < 1 ? 0 : SearchLimits.MaxResults(wanted, MaxModels);
         var offset = PageToken.Offset(request.PageToken);
         var filter = FilterParser.Parse(request.Filter, Vocabularies.RegisteredModels);
         var order = OrderByParser.Parse(request.OrderBy, Vocabularies.RegisteredModels);
+        if (maxResults == 0)
+            return new SearchRegisteredModelsResponse(null, PageToken.For(offset));
         var found = await search.FindAsync(filter, order, maxResults, offset, cancellationToken).ConfigureAwait(false);
         return new SearchRegisteredModelsResponse(found.Items, found.NextPageToken);
     }

@@ -8,7 +8,7 @@ public sealed class SearchRegisteredModels
     /// <summary>Filter language of contract: search §4. Prompts are found only when it asks for them.</summary>
     public string? Filter { get; set; }
 
-    /// <summary>1 to 1000; 100 when absent.</summary>
+    /// <summary>At most 1000; 100 when absent.</summary>
     public long? MaxResults { get; set; }
 
     /// <summary>Order, one key per element; by name when absent.</summary>
