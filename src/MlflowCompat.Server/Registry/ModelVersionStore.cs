@@ -138,7 +138,10 @@ public sealed class ModelVersionStore(Database database, ServerOptions options)
         },
         cancellationToken);
 
-    /// <summary>Deletes a version and the aliases that lead to it. Its row stays, without what it said, and keeps the number (mapping C-37).</summary>
+    /// <summary>
+    /// Deletes a version. Its row stays, without what it said, and keeps the number (mapping C-37). So do aliases that lead to it: they are
+    /// listed, lead nowhere, and can be moved, as clients know it from MLflow.
+    /// </summary>
     /// <exception cref="MlflowException">RESOURCE_DOES_NOT_EXIST: unknown, or deleted already.</exception>
     public Task DeleteAsync(string name, int number, CancellationToken cancellationToken) => database.WriteAsync(
         async (session, token) =>
@@ -155,9 +158,6 @@ public sealed class ModelVersionStore(Database database, ServerOptions options)
                 token).ConfigureAwait(false);
             if (deleted == 0)
                 throw ModelVersionNumber.NotFound(name, number);
-            await session.ExecuteLastAsync(
-                database.Statement("DELETE FROM registered_model_aliases WHERE registered_model_name = $1 AND model_version = $2").Add(name).Add(number),
-                token).ConfigureAwait(false);
             await session.ExecuteLastAsync(Touch(name, now), token).ConfigureAwait(false);
         },
         cancellationToken);

@@ -1,3 +1,4 @@
+using System.Data.Common;
 using MlflowCompat.Server.Http;
 using MlflowCompat.Storage;
 
@@ -39,14 +40,22 @@ public sealed class RegisteredModelAliasStore(Database database)
         },
         cancellationToken);
 
-    /// <summary>The version that an alias leads to, with all its aliases, or null.</summary>
-    public Task<ModelVersion?> FindAsync(string name, string alias, CancellationToken cancellationToken) => FindAsync(
-        database.Statement($"""
-            SELECT {ModelVersionReader.ColumnsWithAliases(database)} FROM model_registry
-            WHERE model_registry.registered_model_name = $1 AND {ModelVersionReader.IsThere} AND model_registry.model_version = (
-                SELECT model_version FROM registered_model_aliases WHERE registered_model_name = $1 AND alias = $2)
-            """).Add(name).Add(alias),
-        cancellationToken);
+    /// <summary>The version that an alias leads to, with all its aliases; null when there is no such alias.</summary>
+    /// <exception cref="MlflowException">RESOURCE_DOES_NOT_EXIST: the version was deleted.</exception>
+    public async Task<ModelVersion?> FindAsync(string name, string alias, CancellationToken cancellationToken)
+    {
+        var found = await FindAsync(
+            database.Statement($"""
+                SELECT alias.model_version, {ModelVersionReader.ColumnsWithAliases(database)}
+                FROM registered_model_aliases alias
+                LEFT JOIN model_registry ON model_registry.registered_model_name = alias.registered_model_name
+                    AND model_registry.model_version = alias.model_version AND {ModelVersionReader.IsThere}
+                WHERE alias.registered_model_name = $1 AND alias.alias = $2
+                """).Add(name).Add(alias),
+            reader => Tuple.Create(reader.GetInt32(0), reader.IsDBNull(1) ? null : ModelVersionReader.Read(reader, 1)),
+            cancellationToken).ConfigureAwait(false);
+        return found is null ? null : found.Item2 ?? throw ModelVersionNumber.NotFound(name, found.Item1);
+    }
 
     /// <summary>The newest version, with its aliases; null when there is none.</summary>
     public Task<ModelVersion?> FindLatestAsync(string name, CancellationToken cancellationToken) => FindAsync(
@@ -55,15 +64,14 @@ public sealed class RegisteredModelAliasStore(Database database)
             WHERE model_registry.registered_model_name = $1 AND {ModelVersionReader.IsThere}
             ORDER BY model_registry.model_version DESC LIMIT 1
             """).Add(name),
+        reader => ModelVersionReader.Read(reader),
         cancellationToken);
 
-    private async Task<ModelVersion?> FindAsync(Statement statement, CancellationToken cancellationToken)
+    private async Task<T?> FindAsync<T>(Statement statement, Func<DbDataReader, T> map, CancellationToken cancellationToken)
+        where T : class
     {
         var session = await database.OpenAsync(cancellationToken).ConfigureAwait(false);
         await using (session.ConfigureAwait(false))
-        {
-            return await session.FirstOrDefaultAsync(statement, reader => ModelVersionReader.Read(reader), cancellationToken)
-                .ConfigureAwait(false);
-        }
+            return await session.FirstOrDefaultAsync(statement, map, cancellationToken).ConfigureAwait(false);
     }
 }
