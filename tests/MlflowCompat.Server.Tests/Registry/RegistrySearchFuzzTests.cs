@@ -97,7 +97,7 @@ public sealed class RegistrySearchFuzzTests
         {
             var name = $"{stem}{text}";
             await server.PostAsync("registered-models/create", new { name, tags = new[] { new { key = "t", value = text } } });
-            await server.PostAsync("model-versions/create", new { name, source = $"s3://{stem}", run_id = $"{stem}{text}", tags = new[] { new { key = "t", value = text } } });
+            await server.PostAsync("model-versions/create", new { name, source = $"s3://{stem}/m", run_id = text, tags = new[] { new { key = "t", value = text } } });
         }
 
         foreach (var text in Texts)
@@ -109,8 +109,8 @@ public sealed class RegistrySearchFuzzTests
             Assert.Equal([$"{stem}{text}"], await FindAsync("registered-models", $"name = {quote}{stem}{text}{quote}"));
             Assert.Equal([$"{stem}{text}"], await FindAsync("registered-models", $"{ofStem}tags.t = {quote}{text}{quote}"));
             Assert.Equal([$"{stem}{text}"], await FindAsync("model-versions", $"name = {quote}{stem}{text}{quote}"));
-            Assert.Equal([$"{stem}{text}"], await FindAsync("model-versions", $"run_id = {quote}{stem}{text}{quote}"));
-            Assert.Equal([$"{stem}{text}"], await FindAsync("model-versions", $"run_id IN ({quote}{stem}{text}{quote}, 'none')"));
+            Assert.Equal([$"{stem}{text}"], await FindAsync("model-versions", $"{ofStem}run_id = {quote}{text}{quote}"));
+            Assert.Equal([$"{stem}{text}"], await FindAsync("model-versions", $"{ofStem}run_id IN ({quote}{text}{quote}, 'none')"));
             Assert.Equal(Texts.Length - 1, (await FindAsync("model-versions", $"{ofStem}tags.t != {quote}{text}{quote}")).Count);
         }
 

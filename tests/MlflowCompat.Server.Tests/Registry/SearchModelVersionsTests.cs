@@ -101,16 +101,15 @@ public sealed class SearchModelVersionsTests
         foreach (var name in new[] { "b", "é", "B", "😀", "\uff21" })
         {
             await server.PostAsync("registered-models/create", new { name = stem + name });
-            await MakeVersionAsync(server, stem + name, "x", null);
-            await MakeVersionAsync(server, stem + name, "x", null);
+            await MakeVersionAsync(server, stem + name, "s3://c/x", null);
+            await MakeVersionAsync(server, stem + name, "s3://c/x", null);
         }
 
-        await using (var session = await server.Database.OpenAsync(CancellationToken.None))
-        {
-            await session.ExecuteAsync(
+        await server.Database.WriteAsync(
+            (session, token) => session.ExecuteAsync(
                 server.Database.Statement("UPDATE model_registry SET updated_at = $1 WHERE registered_model_name LIKE $2").AddTime(1_700_000_000_000).Add(stem + "%"),
-                CancellationToken.None);
-        }
+                token),
+            CancellationToken.None);
 
         string[] expected = ["B:2", "B:1", "b:2", "b:1", "é:2", "é:1", "\uff21:2", "\uff21:1", "😀:2", "😀:1"];
         Assert.Equal(expected, await FindAsync(server, stem, ""));
@@ -153,7 +152,7 @@ public sealed class SearchModelVersionsTests
         var name = ApiServer.FreshName("paged");
         await server.PostAsync("registered-models/create", new { name });
         for (var i = 0; i < 5; i++)
-            await MakeVersionAsync(server, name, "x", null);
+            await MakeVersionAsync(server, name, "s3://c/x", null);
         foreach (var size in new[] { 1, 2, 5, 6 })
         {
             var found = new List<string>();
@@ -190,7 +189,7 @@ public sealed class SearchModelVersionsTests
         await server.PostAsync("registered-models/create", new { name });
         Assert.Empty(await LatestAsync());
         for (var i = 0; i < 5; i++)
-            await MakeVersionAsync(server, name, "x", null);
+            await MakeVersionAsync(server, name, "s3://c/x", null);
         await server.PostAsync("model-versions/transition-stage", new { name, version = "1", stage = "Production" });
         await server.PostAsync("model-versions/transition-stage", new { name, version = "2", stage = "Production" });
         await server.PostAsync("model-versions/transition-stage", new { name, version = "3", stage = "Staging" });
@@ -263,7 +262,7 @@ public sealed class SearchModelVersionsTests
             ("alpha", "s3://b/1", Run, []),
             ("alpha", "s3://b/2", null, []),
             ("alpha", "s3://B/4", "other", []),
-            ("Beta", "s4://x", null, [("k", "v"), ("z", "1")]),
+            ("Beta", "s3://c/x", null, [("k", "v"), ("z", "1")]),
             ("prompt1", "prompt-template", null, [(PromptTag, "true"), ("k", "v")]),
         ];
         foreach (var version in versions)
