@@ -1,6 +1,6 @@
 namespace MlflowCompat.Search;
 
-/// <summary>The vocabularies of the searches that the server offers (contract: search §2, §3, §6).</summary>
+/// <summary>The vocabularies of the searches that the server offers (contract: search §2 to §6).</summary>
 public static class Vocabularies
 {
     /// <summary>
@@ -113,6 +113,45 @@ public static class Vocabularies
             EntityKind.Metric,
             ["metrics"],
             [KeyRule.AnyKey(KeyType.Number, Comparators.None, orderable: true)]),
+    ]);
+
+    /// <summary>registered-models/search (contract: search §4).</summary>
+    public static Vocabulary RegisteredModels { get; } = new(
+    [
+        new(
+            EntityKind.Attribute,
+            ["attribute"],
+            [
+                new("name", KeyType.Text, Comparators.Text) { Orderable = true },
+                new("last_updated_timestamp", KeyType.Number, Comparators.None) { Aliases = ["timestamp"], Orderable = true },
+            ]),
+        new(
+            EntityKind.Tag,
+            ["tags", "tag"],
+            [KeyRule.AnyKey(KeyType.Text, Comparators.Text, orderable: false)]),
+    ])
+    {
+        RefusesQuotedOrderKeys = true,
+    };
+
+    /// <summary>model-versions/search (contract: search §5).</summary>
+    public static Vocabulary ModelVersions { get; } = new(
+    [
+        new(
+            EntityKind.Attribute,
+            ["attribute"],
+            [
+                new("name", KeyType.Text, Comparators.Text) { Orderable = true },
+                new("source_path", KeyType.Text, Comparators.Text),
+                new("run_id", KeyType.Text, Comparators.Text | Comparators.In),
+                new("version_number", KeyType.Number, Comparators.Number) { EitherLiteral = true, Orderable = true },
+                new("creation_timestamp", KeyType.Number, Comparators.None) { Orderable = true },
+                new("last_updated_timestamp", KeyType.Number, Comparators.None) { Orderable = true },
+            ]),
+        new(
+            EntityKind.Tag,
+            ["tags", "tag"],
+            [KeyRule.AnyKey(KeyType.Text, Comparators.Text, orderable: false)]),
     ]);
 
     private static KeyRule LoggedModelText(string name) =>

@@ -1,4 +1,4 @@
--- Takes back 0012.
+-- Takes back 0015.
 
 DROP TABLE view_refreshes;
 DROP MATERIALIZED VIEW mv_model_performance;
