@@ -7,8 +7,12 @@ For each data set made from the AirPassengers series: an experiment, in it a par
 per auto-model, below each of these one run per trial with its hyperparameters, the loss of every step,
 validation and test errors, the data sets used, and as files the model's checkpoint, its forecasts as CSV and a
 plot of them. Then the study is searched for its best trial, which must be the one that the script knows to be
-best, and everything that was logged is compared with what the server returns, files byte for byte. Needs mlflow
-(2.x or 3.x), numpy and pandas; uses neuralforecast and matplotlib when they are installed.
+best, and everything that was logged is compared with what the server returns, files byte for byte. In the end the
+models of the two best trials are registered, the better one moved to Production in place of the other, and found again.
+Needs mlflow (2.x or 3.x), numpy and pandas; uses neuralforecast and matplotlib when they are installed.
+
+What the summary views of the server's database have to show of the studies is appended to the file that
+MLFLOW_COMPAT_TEST_STUDIES names, a line of JSON each; see views.py.
 """
 
 import hashlib
@@ -17,6 +21,7 @@ import io
 import json
 import logging
 import math
+import os
 import sys
 import time
 import warnings
@@ -45,6 +50,7 @@ CAN_PLOT = importlib.util.find_spec("matplotlib") is not None
 
 checks = Checks()
 client = MlflowClient(TRACKING_URI)
+HAS_LOGGED_MODELS = hasattr(client, "create_logged_model")
 
 
 @dataclass
@@ -381,6 +387,79 @@ def check_files(logged: LoggedRun):
     checks.equal(f"{logged.name}: folders", [(entry.path, entry.is_dir) for entry in client.list_artifacts(logged.run_id)], folders)
 
 
+class Forecaster(mlflow.pyfunc.PythonModel):
+    """What a trial has learned, as a model that clients load."""
+
+    def __init__(self, forecast):
+        self.forecast = forecast
+
+    def predict(self, context, model_input, params=None):
+        return self.forecast[: len(model_input)]
+
+
+def log_forecaster(logged: LoggedRun, trial):
+    """Logs the model of a trial, with its errors where the client knows models to have some; returns its URI."""
+    with mlflow.start_run(run_id=logged.run_id):
+        info = mlflow.pyfunc.log_model(
+            **({"name": "model"} if HAS_LOGGED_MODELS else {"artifact_path": "model"}),
+            python_model=Forecaster(trial.test_forecast),
+            pip_requirements=["numpy"],
+        )
+    if HAS_LOGGED_MODELS:
+        for key in ERROR_KEYS:
+            client.log_metric(logged.run_id, key, logged.latest()[key], model_id=info.model_id)
+    return info.model_uri
+
+
+def check_registry(experiment_id, series: Series, trials):
+    """Registers the two best models, moves them to Production one after the other, and finds the better one."""
+    finished = sorted((entry for entry in trials if not math.isnan(entry[0])), key=lambda entry: entry[0])
+    name = unique(series.name)
+    versions = []
+    for _, logged, trial in reversed(finished[:2]):
+        version = mlflow.register_model(log_forecaster(logged, trial), name, tags={"trial": logged.name})
+        client.transition_model_version_stage(name, version.version, "Production", archive_existing_versions=True)
+        client.set_registered_model_alias(name, "champion", version.version)
+        versions.append(str(version.version))
+    client.update_registered_model(name, description=f"The best model of experiment {experiment_id}")
+    client.set_registered_model_tag(name, "experiment", experiment_id)
+
+    _, best, trial = finished[0]
+    at = f"model of {series.name}"
+    found = client.search_registered_models(f"tags.experiment = '{experiment_id}'")
+    checks.equal(f"{at}: registered model", [model.name for model in found], [name])
+    found = client.search_model_versions(f"name = '{name}'")
+    stages = {str(version.version): version.current_stage for version in found}
+    checks.equal(f"{at}: stages", stages, {versions[0]: "Archived", versions[1]: "Production"})
+    found = client.search_model_versions(f"name = '{name}' and tags.trial = '{best.name}'")
+    checks.equal(f"{at}: by tag", [(str(version.version), version.run_id) for version in found], [(versions[1], best.run_id)])
+    found = client.get_latest_versions(name, ["Production"])
+    checks.equal(f"{at}: by stage", [str(version.version) for version in found], [versions[1]])
+    champion = client.get_model_version_by_alias(name, "champion")
+    checks.equal(f"{at}: by alias", (str(champion.version), champion.run_id), (versions[1], best.run_id))
+    for uri in (f"models:/{name}/Production", f"models:/{name}@champion", f"models:/{name}/{versions[1]}"):
+        forecast = mlflow.pyfunc.load_model(uri).predict(series.test)
+        checks.equal_each(f"{at}: forecast of {uri}", list(forecast), list(trial.test_forecast))
+    return name, best
+
+
+def note_for_views(experiment_id, runs: List[LoggedRun], name, best: LoggedRun):
+    """Says what the summary views have to show."""
+    if not (path := os.environ.get("MLFLOW_COMPAT_TEST_STUDIES")):
+        return
+    statuses = Counter(run.status for run in runs)
+    columns = [key.replace("val_", "validation_") for key in ERROR_KEYS]
+    study = {
+        "experiment_id": experiment_id,
+        "runs": [len(runs), statuses["FINISHED"], statuses["FAILED"]],
+        "registered_model_name": name,
+        "run_id": best.run_id,
+        "errors": dict(zip(columns, (best.latest()[key] for key in ERROR_KEYS))),
+    }
+    with open(path, "a") as file:
+        file.write(json.dumps(study) + "\n")
+
+
 def read_inputs(run):
     fields = ("name", "digest", "source_type", "source", "schema", "profile")
     return [
@@ -395,6 +474,8 @@ def by_digest(inputs):
 
 def main():
     warnings.filterwarnings("ignore", category=UserWarning, module="mlflow")
+    # Stages are deprecated, and are used all the same.
+    warnings.filterwarnings("ignore", category=FutureWarning, message=".*registry stages.*")
     for name in ("mlflow", "pytorch_lightning", "lightning", "lightning.pytorch"):
         logging.getLogger(name).setLevel(logging.ERROR)
     mlflow.set_tracking_uri(TRACKING_URI)
@@ -414,6 +495,7 @@ def main():
         else:
             for run in runs:
                 check_files(run)
+            note_for_views(experiment_id, runs, *check_registry(experiment_id, series, trials))
         best = min((entry for entry in trials if not math.isnan(entry[0])), key=lambda entry: entry[0])
         points = sum(len(points) for run in runs for points in run.points.values())
         sizes = [len(data) for run in runs for data in run.files.values()]

@@ -17,6 +17,9 @@ internal readonly ref struct Identifier
 
     public bool HasEntity { get; }
 
+    /// <summary>Whether anything of it stood in quotes.</summary>
+    public bool IsQuoted { get; init; }
+
     public ReadOnlySpan<char> Entity { get; }
 
     public ReadOnlySpan<char> Key { get; }
@@ -123,17 +126,19 @@ internal ref struct Lexer
 
         if (TryTakeQuotedKey("\"", out ReadOnlySpan<char> key))
         {
-            return new(NotEmpty(start, key));
+            return new(NotEmpty(start, key)) { IsQuoted = true };
         }
 
         ReadOnlySpan<char> entity;
+        bool isQuoted = false;
         if (TryTakeQuotedKey("`", out ReadOnlySpan<char> first))
         {
             if (!TryTake('.'))
             {
-                return new(NotEmpty(start, first));
+                return new(NotEmpty(start, first)) { IsQuoted = true };
             }
 
+            isQuoted = true;
             entity = first;
             key = TakeWord();
         }
@@ -152,11 +157,12 @@ internal ref struct Lexer
 
         if (key.IsEmpty && TryTakeQuotedKey("`\"'", out ReadOnlySpan<char> quoted))
         {
+            isQuoted = true;
             key = NotEmpty(start, quoted);
         }
 
         // A bare key may be empty, though nothing can be logged under such a name: the reference takes it and finds nothing.
-        return new(entity, key);
+        return new(entity, key) { IsQuoted = isQuoted };
     }
 
     /// <summary>

@@ -51,6 +51,39 @@ public static class OrderByParser
         return [.. terms];
     }
 
+    /// <summary>
+    /// Reads the key of an order whose direction is said apart. It needs no quotes: what follows the entity is taken as it stands, without
+    /// backticks around it.
+    /// </summary>
+    /// <param name="field">An attribute, or an entity and a key with a dot between them.</param>
+    /// <param name="ascending">The direction.</param>
+    /// <param name="vocabulary">The entities and keys of what is searched.</param>
+    /// <returns>The term with canonical entity and key.</returns>
+    /// <exception cref="SearchSyntaxException">
+    /// There is no such key, or it is longer than <see cref="MaxTermLength"/> or contains U+0000 or half a surrogate pair.
+    /// </exception>
+    public static OrderTerm ParseField(string field, bool ascending, Vocabulary vocabulary)
+    {
+        ArgumentNullException.ThrowIfNull(field);
+        ArgumentNullException.ThrowIfNull(vocabulary);
+        // For what it refuses.
+        _ = new Lexer(field, "Invalid order_by clause", MaxTermLength);
+        int dot = field.IndexOf('.', StringComparison.Ordinal);
+        ReadOnlySpan<char> name = dot < 0 ? field : field.AsSpan(dot + 1);
+        if (name.Length > 2 && name[0] == '`' && name[^1] == '`')
+        {
+            name = name[1..^1];
+        }
+
+        if (name.IsEmpty)
+        {
+            throw new SearchSyntaxException($"Invalid order_by clause: {SearchSyntaxException.Quote(field)} names no key");
+        }
+
+        vocabulary.ResolveForOrder(dot < 0 ? new(name) : new(field.AsSpan(0, dot), name), out EntityKind entity, out string key);
+        return new(entity, key, ascending);
+    }
+
     private static OrderTerm ParseTerm(string? element, Vocabulary vocabulary)
     {
         Lexer lexer = new(element, "Invalid order_by clause", MaxTermLength);

@@ -1,6 +1,6 @@
 namespace MlflowCompat.Search;
 
-/// <summary>The vocabularies of the searches that the server offers (contract: search §2, §3).</summary>
+/// <summary>The vocabularies of the searches that the server offers (contract: search §2 to §6).</summary>
 public static class Vocabularies
 {
     /// <summary>
@@ -72,4 +72,88 @@ public static class Vocabularies
     {
         IgnoresRepeatedOrderKeys = true,
     };
+
+    /// <summary>
+    /// The filters of logged-models/search (contract: search §6). A metric clause looks at all values, not only at the latest one; any text
+    /// may be written as a number.
+    /// </summary>
+    public static Vocabulary LoggedModels { get; } = new(
+    [
+        new(
+            EntityKind.Attribute,
+            ["attributes"],
+            [
+                LoggedModelText("name"),
+                LoggedModelText("model_id"),
+                LoggedModelText("model_type"),
+                LoggedModelText("source_run_id"),
+                LoggedModelText("experiment_id"),
+                LoggedModelText("artifact_location"),
+                LoggedModelText("lifecycle_stage"),
+                LoggedModelText("status"),
+                new("creation_timestamp", KeyType.Number, Comparators.Number) { Aliases = ["creation_time", "creation_timestamp_ms"] },
+                new("last_updated_timestamp", KeyType.Number, Comparators.Number) { Aliases = ["last_updated_timestamp_ms"] },
+            ]),
+        new(
+            EntityKind.Metric,
+            ["metrics"],
+            [KeyRule.AnyKey(KeyType.Number, Comparators.Number, orderable: false)]),
+        new(EntityKind.Param, ["params"], [LoggedModelText("") with { IsPrefix = true }]),
+        new(EntityKind.Tag, ["tags"], [LoggedModelText("") with { IsPrefix = true }]),
+    ]);
+
+    /// <summary>The order of logged-models/search, whose attributes take no prefix (contract: search §6).</summary>
+    public static Vocabulary LoggedModelOrders { get; } = new(
+    [
+        new(
+            EntityKind.Attribute,
+            [],
+            [.. LoggedModels.Entities[0].Keys.Select(key => key with { Comparators = Comparators.None, Orderable = true })]),
+        new(
+            EntityKind.Metric,
+            ["metrics"],
+            [KeyRule.AnyKey(KeyType.Number, Comparators.None, orderable: true)]),
+    ]);
+
+    /// <summary>registered-models/search (contract: search §4).</summary>
+    public static Vocabulary RegisteredModels { get; } = new(
+    [
+        new(
+            EntityKind.Attribute,
+            ["attribute"],
+            [
+                new("name", KeyType.Text, Comparators.Text) { Orderable = true },
+                new("last_updated_timestamp", KeyType.Number, Comparators.None) { Aliases = ["timestamp"], Orderable = true },
+            ]),
+        new(
+            EntityKind.Tag,
+            ["tags", "tag"],
+            [KeyRule.AnyKey(KeyType.Text, Comparators.Text, orderable: false)]),
+    ])
+    {
+        RefusesQuotedOrderKeys = true,
+    };
+
+    /// <summary>model-versions/search (contract: search §5).</summary>
+    public static Vocabulary ModelVersions { get; } = new(
+    [
+        new(
+            EntityKind.Attribute,
+            ["attribute"],
+            [
+                new("name", KeyType.Text, Comparators.Text) { Orderable = true },
+                new("source_path", KeyType.Text, Comparators.Text),
+                new("run_id", KeyType.Text, Comparators.Text | Comparators.In),
+                new("version_number", KeyType.Number, Comparators.Number) { EitherLiteral = true, Orderable = true },
+                new("creation_timestamp", KeyType.Number, Comparators.None) { Orderable = true },
+                new("last_updated_timestamp", KeyType.Number, Comparators.None) { Orderable = true },
+            ]),
+        new(
+            EntityKind.Tag,
+            ["tags", "tag"],
+            [KeyRule.AnyKey(KeyType.Text, Comparators.Text, orderable: false)]),
+    ]);
+
+    private static KeyRule LoggedModelText(string name) =>
+        new(name, KeyType.Text, Comparators.Text | Comparators.Lists) { EitherLiteral = true };
 }

@@ -137,14 +137,25 @@ public sealed record Vocabulary(ImmutableArray<EntityRule> Entities)
     /// <summary>Whether order_by may name a key twice, the later one without effect; refused otherwise (§9).</summary>
     public bool IgnoresRepeatedOrderKeys { get; init; }
 
+    /// <summary>Whether order_by takes no keys in quotes (§4).</summary>
+    public bool RefusesQuotedOrderKeys { get; init; }
+
     /// <summary>How errors name an entity.</summary>
     internal static string Describe(EntityKind entity) => entity.ToString().ToLowerInvariant();
 
     internal KeyRule ResolveForFilter(Identifier identifier, out EntityKind entity, out string key) =>
         Resolve(identifier, static rule => rule.Comparators != Comparators.None, out entity, out key);
 
-    internal KeyRule ResolveForOrder(Identifier identifier, out EntityKind entity, out string key) =>
-        Resolve(identifier, static rule => rule.Orderable, out entity, out key);
+    internal KeyRule ResolveForOrder(Identifier identifier, out EntityKind entity, out string key)
+    {
+        if (RefusesQuotedOrderKeys && identifier.IsQuoted)
+        {
+            throw new SearchSyntaxException(
+                $"Invalid order_by clause: the key {SearchSyntaxException.Quote(identifier.Key)} must stand without quotes");
+        }
+
+        return Resolve(identifier, static rule => rule.Orderable, out entity, out key);
+    }
 
     private KeyRule Resolve(Identifier identifier, Predicate<KeyRule> serves, out EntityKind entity, out string key)
     {

@@ -39,4 +39,7 @@ internal static partial class LogMessages
 
     [LoggerMessage(11, LogLevel.Information, "artifacts: {Count} uploads that a server did not finish were finished or forgotten")]
     public static partial void UploadsRecovered(this ILogger logger, int count);
+
+    [LoggerMessage(12, LogLevel.Warning, "{View} was not refreshed: {Reason}")]
+    public static partial void ViewRefreshFailed(this ILogger logger, string view, string reason);
 }

@@ -8,7 +8,9 @@ using MlflowCompat.Server.Experiments;
 using MlflowCompat.Server.Http;
 using MlflowCompat.Server.LoggedModels;
 using MlflowCompat.Server.Metrics;
+using MlflowCompat.Server.Registry;
 using MlflowCompat.Server.Runs;
+using MlflowCompat.Server.Summaries;
 using MlflowCompat.Storage;
 
 namespace MlflowCompat.Server;
@@ -54,10 +56,17 @@ public static class MlflowApp
         builder.Services.AddSingleton<RunLogStore>();
         builder.Services.AddScoped<MetricHistory>();
         builder.Services.AddScoped<DatasetStore>();
+        builder.Services.AddScoped<LoggedModelStore>();
+        builder.Services.AddScoped<RegisteredModelStore>();
+        builder.Services.AddScoped<RegisteredModelAliasStore>();
+        builder.Services.AddScoped<ModelVersionStore>();
+        builder.Services.AddScoped<RegisteredModelSearch>();
+        builder.Services.AddScoped<ModelVersionSearch>();
         builder.Services.AddSingleton<ArtifactRecords>();
         builder.Services.AddSingleton<ArtifactFiles>();
         builder.Services.AddSingleton<ArtifactUpkeep>();
         builder.Services.AddHostedService(services => services.GetRequiredService<ArtifactUpkeep>());
+        builder.Services.AddHostedService<SummaryRefresh>();
 
         var app = builder.Build();
         app.UsePathBase(options.StaticPrefix);
@@ -74,6 +83,10 @@ public static class MlflowApp
         app.MapMetrics();
         app.MapDatasets();
         app.MapLoggedModels();
+        app.MapRegisteredModels();
+        app.MapRegisteredModelAliases();
+        app.MapModelVersions();
+        app.MapRegistrySearch();
         app.MapArtifactProxy();
         app.MapRunArtifacts();
         return app;

@@ -80,6 +80,18 @@ public abstract class Database : IAsyncDisposable
             },
             cancellationToken);
 
+    /// <summary>Runs one statement as a transaction of its own, on a database server in one round trip.</summary>
+    /// <param name="statement">Makes it, anew each time that the transaction is run.</param>
+    /// <param name="cancellationToken">Gives up before the commit.</param>
+    /// <exception cref="WriteQueueFullException">Too much waits to be written.</exception>
+    /// <exception cref="System.Data.Common.DbException">See <see cref="DatabaseFaults"/>.</exception>
+    public Task WriteAsync(Func<Statement> statement, CancellationToken cancellationToken) =>
+        WriteAsync((session, token) => session.ExecuteLastAsync(statement(), token), cancellationToken);
+
+    /// <inheritdoc cref="WriteAsync(Func{Statement}, CancellationToken)"/>
+    public Task WriteAsync(Func<RowsStatement> statement, CancellationToken cancellationToken) =>
+        WriteAsync((session, token) => session.ExecuteLastAsync(statement(), token), cancellationToken);
+
     /// <summary>
     /// As <see cref="WriteAsync{T}"/>, for a thread that has nothing else to do: it waits for the database itself, which saves handing each
     /// answer from thread to thread.

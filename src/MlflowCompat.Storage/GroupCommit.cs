@@ -2,6 +2,42 @@ using System.Globalization;
 
 namespace MlflowCompat.Storage;
 
+/// <summary>What holds for groups, also for those that are written outside of a queue.</summary>
+public static class GroupCommit
+{
+    /// <summary>
+    /// Writes items together. Where that fails for a reason that may be that of one of them, which meets a rule of the database that no check
+    /// knows of, they are written in halves, so that in the end it takes no other along.
+    /// </summary>
+    /// <param name="items">What to write.</param>
+    /// <param name="write">Writes some of them in one transaction, and returns the outcome of each; when it throws, nothing of them is written.</param>
+    /// <returns>The outcome of each.</returns>
+    public static async Task<IReadOnlyList<Task>> WriteInPartsAsync<T>(
+        IReadOnlyList<T> items, Func<IReadOnlyList<T>, Task<IReadOnlyList<Task>>> write)
+    {
+        try
+        {
+            return await write(items).ConfigureAwait(false);
+        }
+        catch (Exception exception)
+        {
+            if (items.Count == 1 || !MayBeOfOne(exception))
+                return [.. items.Select(_ => Task.FromException(exception))];
+        }
+
+        var half = items.Count / 2;
+        return
+        [
+            .. await WriteInPartsAsync([.. items.Take(half)], write).ConfigureAwait(false),
+            .. await WriteInPartsAsync([.. items.Skip(half)], write).ConfigureAwait(false),
+        ];
+    }
+
+    private static bool MayBeOfOne(Exception exception) =>
+        DatabaseFaults.Classify(exception) is DatabaseFault.Other or DatabaseFault.Duplicate
+        && exception is not (WriteQueueFullException or OperationCanceledException);
+}
+
 /// <summary>
 /// The write queue, with group commit: what is waiting when the transaction before it ends is written by the next one together, and
 /// everybody is answered after the commit. Nothing ever waits for others to come. There are a few lanes side by side; items of one lane
@@ -26,7 +62,7 @@ public sealed class GroupCommit<T> : IAsyncDisposable
     /// <param name="writeGroup">
     /// Writes the items of a group and returns the outcome of each: a task that has ended well when the item is committed, and failed when
     /// it is not. The lane goes on when this returns, also when some of the tasks have not ended. When it throws, nothing of the group is
-    /// written.
+    /// written, and it is tried in parts (<see cref="GroupCommit.WriteInPartsAsync"/>).
     /// </param>
     public GroupCommit(
         int lanes, Func<long> capacity, long maxGroupBytes, Func<IReadOnlyList<T>, Task<IReadOnlyList<Task>>> writeGroup)
@@ -151,18 +187,9 @@ public sealed class GroupCommit<T> : IAsyncDisposable
             var group = new List<Member>();
             while (TakeGroup(group) is { Count: > 0 } items)
             {
-                try
-                {
-                    var outcomes = queue.writeGroup(items).GetAwaiter().GetResult();
-                    for (var i = 0; i < group.Count; i++)
-                        Answer(group[i], outcomes[i]);
-                }
-                catch (Exception exception)
-                {
-                    // Whatever it was, those who wait have to hear of it, and the lane has to go on.
-                    foreach (var member in group)
-                        member.TrySetException(exception);
-                }
+                var outcomes = GroupCommit.WriteInPartsAsync(items, queue.writeGroup).GetAwaiter().GetResult();
+                for (var i = 0; i < group.Count; i++)
+                    Answer(group[i], outcomes[i]);
             }
 
             ended.SetResult();

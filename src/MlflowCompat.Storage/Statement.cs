@@ -30,6 +30,9 @@ public sealed class Statement
 
     internal IReadOnlyList<DbParameter> Parameters => parameters;
 
+    /// <summary>Whether it may take longer than the connection allows.</summary>
+    internal bool HasNoTimeLimit { get; private set; }
+
     /// <summary>How the text refers to the parameter added as number <paramref name="index"/>, counted from 0.</summary>
     internal static string Placeholder(int index) => index < Placeholders.Length ? Placeholders[index] : MakePlaceholder(index);
 
@@ -83,6 +86,23 @@ public sealed class Statement
     /// <summary>Adds a UUID array: a JSON array of texts on SQLite, to be opened with <c>json_each</c>.</summary>
     public Statement Add(IReadOnlyList<Guid> values) =>
         kind == DatabaseKind.PostgreSql ? Typed(values.ToArray()) : Add(values.Select(Text).ToArray());
+
+    /// <summary>Lets it take as long as it takes, which is for work that nobody waits for.</summary>
+    public Statement WithoutTimeLimit()
+    {
+        HasNoTimeLimit = true;
+        return this;
+    }
+
+    /// <summary>Adds an array of times in milliseconds since 1970 for a column with or without an overflow column: a JSON array on SQLite.</summary>
+    public Statement AddTimes(IReadOnlyList<long> milliseconds) =>
+        kind == DatabaseKind.PostgreSql
+            ? Add(new NpgsqlParameter<DateTime[]>
+            {
+                TypedValue = [.. milliseconds.Select(StoredTime.ToTimestamp)],
+                NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.Timestamp,
+            })
+            : Add(milliseconds);
 
     private static string MakePlaceholder(int index) => string.Create(CultureInfo.InvariantCulture, $"${index + 1}");
 

@@ -10,6 +10,7 @@ public sealed class FuzzTests
     [
         "metrics.acc", "metric.", "params.lr", "parameters.", "tags.t", "tag.", "attributes.", "run.", "dataset.name",
         "datasets.context", "run_id", "status", "start_time", "created", "end_time", "`run name`", "name", "creation_time",
+        "version_number", "source_path", "last_updated_timestamp", "timestamp", "tags._k",
         "`a b`", "\"a`b\"", "'k'", "`metrics`.", "..", ".", "k.d", "é", "𝒜", "\u0301",
         "=", "!=", ">", ">=", "<", "<=", "==", "<>", "LIKE", "like", "ILIKE", "RLIKE", "IN", "NOT IN", "not", "in", "IS", "NULL",
         "AND", "and", "OR", "NOT", "BETWEEN", "(", ")", ",", ";", "--", "/*", "*/", "-", "+", "#",
@@ -22,11 +23,11 @@ public sealed class FuzzTests
     private static readonly (string[] Keys, string[] Comparators, string[] Values)[] Parts =
     [
         (
-            ["metrics.acc", "metric.`a b`", "`metrics`.x", "created", "run.end_time", "start_time", "creation_time"],
+            ["metrics.acc", "metric.`a b`", "`metrics`.x", "created", "run.end_time", "start_time", "creation_time", "version_number", "timestamp"],
             ["=", " != ", ">", " >= ", "< ", "<="],
             ["1", "-1.5", ".5", "00.5", "1.", "1e400", "-1e-400", "5e-1", "9223372036854775808", "-9223372036854775808"]),
         (
-            ["params.lr", "parameter.\"a`b\"", "tags.'k'", "tag.k.d", "status", "attr.run_id", "`run name`", "name"],
+            ["params.lr", "parameter.\"a`b\"", "tags.'k'", "tag.k.d", "status", "attr.run_id", "`run name`", "name", "tags._k", "source_path"],
             ["=", " != ", " LIKE ", " ilike "],
             ["'v'", "\"v\"", "'it''s'", "'it\\'s'", "'C:\\'", "\"it's\"", "'a\"b'", "'a\"\\'b'", "\"''\"\"\"", "'😀'", "''"]),
         (
@@ -103,7 +104,7 @@ public sealed class FuzzTests
     {
         Random random = new(4);
         int accepted = 0;
-        for (int i = 0; i < 30_000; i++)
+        for (int i = 0; i < 45_000; i++)
         {
             string[] orderBy = new string[random.Next(1, 3)];
             for (int j = 0; j < orderBy.Length; j++)
@@ -126,7 +127,10 @@ public sealed class FuzzTests
 
             accepted++;
             string[] printed =
-                [.. terms.Select(term => $"{PrintKey(term.Entity, term.Key)} {(term.Ascending ? "ASC" : "DESC")}")];
+            [
+                .. terms.Select(term =>
+                    $"{(vocabulary.RefusesQuotedOrderKeys ? term.Key : PrintKey(term.Entity, term.Key))} {(term.Ascending ? "ASC" : "DESC")}"),
+            ];
             Assert.Equal(terms, OrderByParser.Parse(printed, vocabulary));
         }
 
@@ -163,7 +167,13 @@ public sealed class FuzzTests
         return accepted;
     }
 
-    private static Vocabulary VocabularyOf(int input) => input % 4 == 0 ? Vocabularies.Experiments : Vocabularies.Runs;
+    private static Vocabulary VocabularyOf(int input) => (input % 8) switch
+    {
+        0 => Vocabularies.Experiments,
+        2 => Vocabularies.RegisteredModels,
+        4 => Vocabularies.ModelVersions,
+        _ => Vocabularies.Runs,
+    };
 
     private static string Pick(Random random, string[] from) => from[random.Next(from.Length)];
 

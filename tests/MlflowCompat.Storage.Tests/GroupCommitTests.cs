@@ -84,6 +84,22 @@ public sealed class GroupCommitTests : IDisposable
     }
 
     [Fact]
+    public async Task Group_ThatFailsForOneItem_IsWrittenInPartsUntilThatIsAlone()
+    {
+        var refusal = new InvalidOperationException("no");
+        await using var queue = Queue(outcome: item => item == 3 ? throw refusal : null);
+        var first = Write(queue, 0);
+        await begun.WaitAsync();
+        Task[] good = [Write(queue, 1), Write(queue, 2)];
+        var bad = Write(queue, 3);
+        Task[] alsoGood = [Write(queue, 4), Write(queue, 5)];
+        release.Release(10);
+        await Task.WhenAll([first, .. good, .. alsoGood]);
+        Assert.Same(refusal, await Assert.ThrowsAsync<InvalidOperationException>(() => bad));
+        Assert.Equal([[0], [1, 2, 3, 4, 5], [1, 2], [3, 4, 5], [3], [4, 5]], groups);
+    }
+
+    [Fact]
     public async Task Outcome_ThatIsStillOpen_HoldsUpNobodyElse()
     {
         var open = new TaskCompletionSource();

@@ -27,6 +27,11 @@ internal sealed class SeedCommand : Command
         Description = "A run with so many points of one metric; for the histories: 5000 1000000.",
     };
 
+    private readonly Option<int?> models = new("--models")
+    {
+        Description = "So many registered models with five versions each; for the registry's searches: 10000.",
+    };
+
     /// <summary>Makes the command.</summary>
     public SeedCommand()
         : base("seed", "Makes the data that reading is measured on; what is there already is left alone.")
@@ -34,6 +39,7 @@ internal sealed class SeedCommand : Command
         Add(target);
         Add(runs);
         Add(points);
+        Add(models);
         SetAction((result, _) => RunAsync(result));
     }
 
@@ -43,21 +49,26 @@ internal sealed class SeedCommand : Command
         if (address.StartsWith("http://", StringComparison.Ordinal))
         {
             var api = new ApiSeeder(new ServerAddress(address));
-            await SeedAsync(result, count => Task.FromResult(api.SeedRuns(count)), count => Task.FromResult(api.SeedHistory(count))).ConfigureAwait(false);
+            await SeedAsync(result, Made(api.SeedRuns), Made(api.SeedHistory), Made(api.SeedModels)).ConfigureAwait(false);
             return;
         }
 
         var bulk = await BulkSeeder.OpenAsync(address).ConfigureAwait(false);
         await using (bulk.ConfigureAwait(false))
-            await SeedAsync(result, bulk.SeedRunsAsync, bulk.SeedHistoryAsync).ConfigureAwait(false);
+            await SeedAsync(result, bulk.SeedRunsAsync, bulk.SeedHistoryAsync, bulk.SeedModelsAsync).ConfigureAwait(false);
     }
 
-    private async Task SeedAsync(ParseResult result, Func<int, Task<bool>> seedRuns, Func<int, Task<bool>> seedHistory)
+    private static Func<int, Task<bool>> Made(Func<int, bool> seed) => count => Task.FromResult(seed(count));
+
+    private async Task SeedAsync(
+        ParseResult result, Func<int, Task<bool>> seedRuns, Func<int, Task<bool>> seedHistory, Func<int, Task<bool>> seedModels)
     {
         foreach (var count in result.GetValue(runs) ?? [])
             await SeedOneAsync("runs", count, seedRuns).ConfigureAwait(false);
         foreach (var count in result.GetValue(points) ?? [])
             await SeedOneAsync("points", count, seedHistory).ConfigureAwait(false);
+        if (result.GetValue(models) is { } registered)
+            await SeedOneAsync("registered models", registered, seedModels).ConfigureAwait(false);
 
         async Task SeedOneAsync(string what, int count, Func<int, Task<bool>> seed)
         {

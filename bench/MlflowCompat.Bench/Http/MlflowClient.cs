@@ -99,6 +99,54 @@ internal sealed class MlflowClient(ServerAddress server) : IDisposable
             json.WriteNumber("end_time", endTime);
         });
 
+    /// <summary>Whether there is a registered model of that name.</summary>
+    public bool HasRegisteredModel(string name)
+    {
+        var path = Server.ApiPath($"registered-models/get?name={Uri.EscapeDataString(name)}");
+        return connection.TryGet(path) switch
+        {
+            200 => true,
+            404 => false,
+            var status => throw new UnexpectedAnswerException($"{Encoding.UTF8.GetString(path)}: status {status}"),
+        };
+    }
+
+    /// <summary>Makes a registered model.</summary>
+    public void CreateRegisteredModel(string name, IEnumerable<(string Key, string Value)> tags) =>
+        Post("registered-models/create", json =>
+        {
+            json.WriteString("name", name);
+            WriteKeyValues(json, "tags", tags);
+        });
+
+    /// <summary>Makes the next version of a registered model.</summary>
+    public void CreateModelVersion(string name, string source, string runId, IEnumerable<(string Key, string Value)> tags) =>
+        Post("model-versions/create", json =>
+        {
+            json.WriteString("name", name);
+            json.WriteString("source", source);
+            json.WriteString("run_id", runId);
+            WriteKeyValues(json, "tags", tags);
+        });
+
+    /// <summary>Moves a version to a stage.</summary>
+    public void TransitionStage(string name, int version, string stage) =>
+        Post("model-versions/transition-stage", json =>
+        {
+            json.WriteString("name", name);
+            json.WriteString("version", version.ToString(System.Globalization.CultureInfo.InvariantCulture));
+            json.WriteString("stage", stage);
+        });
+
+    /// <summary>Lets an alias name a version.</summary>
+    public void SetAlias(string name, string alias, int version) =>
+        Post("registered-models/alias", json =>
+        {
+            json.WriteString("name", name);
+            json.WriteString("alias", alias);
+            json.WriteString("version", version.ToString(System.Globalization.CultureInfo.InvariantCulture));
+        });
+
     /// <inheritdoc/>
     public void Dispose() => connection.Dispose();
 

@@ -35,6 +35,38 @@ internal sealed class ApiSeeder(ServerAddress server)
         return true;
     }
 
+    /// <summary>Makes so many of the <see cref="SeededModels"/>; their times are those of the server.</summary>
+    /// <inheritdoc cref="SeedRuns"/>
+    public bool SeedModels(int models)
+    {
+        using var client = new MlflowClient(server);
+        if (client.HasRegisteredModel(SeededModels.Name(models - 1)))
+            return false;
+        Parallel.For(
+            0,
+            models,
+            new ParallelOptions { MaxDegreeOfParallelism = Writers },
+            () => new MlflowClient(server),
+            (model, _, writer) =>
+            {
+                var name = SeededModels.Name(model);
+                writer.CreateRegisteredModel(name, SeededModels.TagsOf(model));
+                for (var version = 1; version <= SeededModels.Versions; version++)
+                {
+                    writer.CreateModelVersion(
+                        name, SeededModels.Source(model, version), SeededModels.Run(model, version), SeededModels.TagsOf(model, version));
+                    if (SeededModels.Stage(model, version) is not "none" and var stage)
+                        writer.TransitionStage(name, version, stage);
+                }
+
+                if (SeededModels.HasAlias(model))
+                    writer.SetAlias(name, SeededModels.Alias, SeededModels.AliasedVersion);
+                return writer;
+            },
+            writer => writer.Dispose());
+        return true;
+    }
+
     /// <summary>Makes a run with so many points of one metric.</summary>
     /// <inheritdoc cref="SeedRuns"/>
     public bool SeedHistory(int points)

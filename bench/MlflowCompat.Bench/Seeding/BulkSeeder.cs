@@ -13,6 +13,30 @@ namespace MlflowCompat.Bench.Seeding;
 /// </summary>
 internal abstract class BulkSeeder : IAsyncDisposable
 {
+    private static readonly RowsInsert Models = new("""
+        INSERT INTO registered_models (registered_model_name, tags, created_at, updated_at)
+        SELECT name, tags::jsonb, created, updated FROM unnest($1, $2, $3, $4) AS model(name, tags, created, updated)
+        """)
+    {
+        Sqlite = "INSERT INTO registered_models (registered_model_name, tags, created_at, updated_at) VALUES (?1, ?2, ?3, ?4)",
+    };
+
+    private static readonly RowsInsert ModelVersions = new("""
+        INSERT INTO model_registry (registered_model_name, model_version, current_stage, source, storage_location, source_run_uuid, tags, description,
+            run_link, created_at, updated_at)
+        SELECT name, version, stage, source, source, run, tags::jsonb, '', '', made, made
+        FROM unnest($1, $2, $3, $4, $5, $6, $7) AS one(name, version, stage, source, run, tags, made)
+        """)
+    {
+        Sqlite = """
+            INSERT INTO model_registry (registered_model_name, model_version, current_stage, source, storage_location, source_run_uuid, tags, description,
+                run_link, created_at, updated_at)
+            VALUES (?1, ?2, ?3, ?4, ?4, ?5, ?6, '', '', ?7, ?7)
+            """,
+    };
+
+    private static readonly RowsInsert Aliases = new("registered_model_aliases", "registered_model_name, alias, model_version");
+
     private readonly Database database;
 
     /// <summary>Seeds a database.</summary>
@@ -65,6 +89,50 @@ internal abstract class BulkSeeder : IAsyncDisposable
         return true;
     }
 
+    /// <summary>Makes so many of the <see cref="SeededModels"/>.</summary>
+    /// <inheritdoc cref="SeedRunsAsync"/>
+    public async Task<bool> SeedModelsAsync(int models)
+    {
+        if (await FindAsync(database.Statement("SELECT 1 FROM registered_models WHERE registered_model_name = $1").Add(SeededModels.Name(models - 1)))
+            .ConfigureAwait(false) is not null)
+        {
+            return false;
+        }
+
+        var versions = Enumerable.Range(0, models).SelectMany(model => Enumerable.Range(1, SeededModels.Versions).Select(version => (model, version))).ToArray();
+        var aliased = Enumerable.Range(0, models).Where(SeededModels.HasAlias).ToArray();
+        await database.WriteAsync(
+            async (session, token) =>
+            {
+                await session.ExecuteLastAsync(
+                    database.Rows(Models)
+                        .Add([.. Enumerable.Range(0, models).Select(SeededModels.Name)])
+                        .Add([.. Enumerable.Range(0, models).Select(model => ToJson(SeededModels.TagsOf(model)))])
+                        .AddTimes([.. Enumerable.Range(0, models).Select(model => SeededModels.Time(model, 1))])
+                        .AddTimes([.. Enumerable.Range(0, models).Select(model => SeededModels.Time(model, SeededModels.Versions))]),
+                    token).ConfigureAwait(false);
+                await session.ExecuteLastAsync(
+                    database.Rows(ModelVersions)
+                        .Add([.. versions.Select(one => SeededModels.Name(one.model))])
+                        .Add([.. versions.Select(one => (long)one.version)])
+                        .Add([.. versions.Select(one => SeededModels.Stage(one.model, one.version))])
+                        .Add([.. versions.Select(one => SeededModels.Source(one.model, one.version))])
+                        .Add([.. versions.Select(one => SeededModels.Run(one.model, one.version))])
+                        .Add([.. versions.Select(one => ToJson(SeededModels.TagsOf(one.model, one.version)))])
+                        .AddTimes([.. versions.Select(one => SeededModels.Time(one.model, one.version))]),
+                    token).ConfigureAwait(false);
+                await session.ExecuteLastAsync(
+                    database.Rows(Aliases)
+                        .Add([.. aliased.Select(SeededModels.Name)])
+                        .Add([.. aliased.Select(_ => SeededModels.Alias)])
+                        .Add([.. aliased.Select(_ => (long)SeededModels.AliasedVersion)]),
+                    token).ConfigureAwait(false);
+            },
+            CancellationToken.None).ConfigureAwait(false);
+        await AnalyzeAsync().ConfigureAwait(false);
+        return true;
+    }
+
     /// <inheritdoc/>
     public ValueTask DisposeAsync() => database.DisposeAsync();
 
@@ -84,7 +152,9 @@ internal abstract class BulkSeeder : IAsyncDisposable
     protected static string ArtifactUri(long experimentId, Guid run) => $"mlflow-artifacts:/{experimentId}/{run:N}/artifacts";
 
     /// <summary>The column of tags, that of the name included.</summary>
-    protected static string TagsJson(string name, IEnumerable<(string Key, string Value)> tags)
+    protected static string TagsJson(string name, IEnumerable<(string Key, string Value)> tags) => ToJson(tags.Append(("mlflow.runName", name)));
+
+    private static string ToJson(IEnumerable<(string Key, string Value)> tags)
     {
         using var buffer = new MemoryStream();
         using (var json = new Utf8JsonWriter(buffer))
@@ -92,7 +162,6 @@ internal abstract class BulkSeeder : IAsyncDisposable
             json.WriteStartObject();
             foreach (var (key, value) in tags)
                 json.WriteString(key, value);
-            json.WriteString("mlflow.runName", name);
             json.WriteEndObject();
         }
 

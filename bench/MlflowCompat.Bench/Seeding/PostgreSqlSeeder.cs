@@ -96,7 +96,9 @@ internal sealed class PostgreSqlSeeder(PostgreSqlDatabase database) : BulkSeeder
         var connection = await database.ConnectAsync(CancellationToken.None).ConfigureAwait(false);
         await using var owned = connection.ConfigureAwait(false);
         // Autovacuum would do the same within a few minutes, in the midst of measuring.
-        var command = new NpgsqlCommand("VACUUM (ANALYZE) experiments, runs, metrics, latest_metrics, hyperparameters", connection) { CommandTimeout = 0 };
+        var command = new NpgsqlCommand(
+            "VACUUM (ANALYZE) experiments, runs, metrics, latest_metrics, hyperparameters, registered_models, model_registry, registered_model_aliases",
+            connection) { CommandTimeout = 0 };
         await using var ownedCommand = command.ConfigureAwait(false);
         await command.ExecuteNonQueryAsync().ConfigureAwait(false);
     }

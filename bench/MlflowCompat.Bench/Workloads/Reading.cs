@@ -19,6 +19,8 @@ internal static class Reading
 
     private static readonly byte[] KeyMember = "\"key\""u8.ToArray();
     private static readonly byte[] RunMember = "\"lifecycle_stage\""u8.ToArray();
+    private static readonly byte[] StageMember = "\"current_stage\""u8.ToArray();
+    private static readonly byte[] LatestVersionsMember = "\"latest_versions\""u8.ToArray();
     private static readonly byte[] PointMember = "\"timestamp\""u8.ToArray();
 
     /// <summary>runs/get.</summary>
@@ -62,6 +64,14 @@ internal static class Reading
             connection.Post(path);
             connection.Expect(expected, path);
         });
+    }
+
+    /// <summary>registered-models/search or model-versions/search.</summary>
+    public static IReadOnlyList<Operation> SearchRegistry(WorkloadContext context, RegistrySearchShape shape)
+    {
+        if (!context.Client.HasRegisteredModel(SeededModels.Name(RegistrySearchShape.Models - 1)))
+            throw Missing(context.Client.Server.Text, $"--models {RegistrySearchShape.Models}");
+        return Get(context, shape.Route, shape.IsOfVersions ? StageMember : LatestVersionsMember, shape.Expected);
     }
 
     /// <summary>metrics/get-history, page by page.</summary>

@@ -28,6 +28,8 @@ internal sealed record Workload(string Name, string Description, int MetricRows,
         new("history-5000", "5,000 points of a metric in one answer", 0, context => Reading.History(context, 5_000)),
         new("history-1000000", "1,000,000 points in pages of 25,000, as MLflow's client asks for them", 0, context => Reading.History(context, 1_000_000)),
         new("history-1000000-whole", "1,000,000 points in one answer, as clients 1.x ask for them", 0, context => Reading.WholeHistory(context, 1_000_000)),
+        .. RegistrySearchShape.All.Select(shape => new Workload(
+            $"registry-{shape.Name}", shape.Description, 0, context => Reading.SearchRegistry(context, shape))),
         new("upload-4k", "a new file of 4 KiB through the proxy; every connection has a run of its own", 0, Files.Upload),
         new("download-4k", "a file of 4 KiB through the proxy", 0, Files.Download),
         new("list-artifacts", "a folder of 100 files through the proxy", 0, Files.List),

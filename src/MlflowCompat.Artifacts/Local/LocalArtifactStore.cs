@@ -155,8 +155,7 @@ public sealed class LocalArtifactStore : ArtifactStore
     public override async Task<StagedArtifact> StageAsync(
         ArtifactPath path, Stream content, long? length, CancellationToken cancellationToken)
     {
-        CheckTarget(path);
-        using var staging = OpenStaging(create: true)!;
+        using var staging = OpenStagingFor(path);
         var uploadId = NewUploadId();
         var file = await WriteFileAsync(staging, uploadId, content.ReadAsync, length, isFinal: true, cancellationToken).ConfigureAwait(false);
         return new LocalStagedArtifact(this, path, uploadId, file.Status.Size, file.Sha256!, partsId: null);
@@ -286,7 +285,8 @@ public sealed class LocalArtifactStore : ArtifactStore
     /// <returns>What it is there; null if there is no such staged file, because it has been published or removed already.</returns>
     internal ArtifactEntry? Publish(ArtifactPath path, string uploadId)
     {
-        using var staging = OpenStaging(create: false);
+        using var root = OpenRoot();
+        using var staging = root is null ? null : OpenStaging(root, create: false);
         if (staging is null)
             return null;
 
@@ -295,8 +295,7 @@ public sealed class LocalArtifactStore : ArtifactStore
             if (Linux.Stat(staging.Handle, uploadId, out var status) is var missing and not 0)
                 return missing == Errno.NoEntry ? null : throw Errno.ToFault(missing);
 
-            using var root = OpenRoot(create: true)!;
-            var error = OpenOrMakeFolder(root, path.Parent, out var parent);
+            var error = OpenOrMakeFolder(root!, path.Parent, out var parent);
             using (parent)
             {
                 // If somebody is removing the folder since it was opened, the file goes with it: it came before that.
@@ -330,8 +329,20 @@ public sealed class LocalArtifactStore : ArtifactStore
     internal Place? OpenStaging(bool create)
     {
         using var root = OpenRoot(create);
-        if (root is null)
-            return null;
+        return root is null ? null : OpenStaging(root, create);
+    }
+
+    /// <summary>The staging folder for an upload, which is refused if it could not be published anyhow.</summary>
+    internal Place OpenStagingFor(ArtifactPath path)
+    {
+        CheckName(path);
+        using var root = OpenRoot(create: true)!;
+        CheckTarget(root, path);
+        return OpenStaging(root, create: true)!;
+    }
+
+    private static Place? OpenStaging(Place root, bool create)
+    {
         var error = root.Open(Staging, out var staging);
         if (error == Errno.NoEntry && create)
         {
@@ -455,13 +466,21 @@ public sealed class LocalArtifactStore : ArtifactStore
     /// <summary>Refuses what could not be published anyhow before its content is taken in.</summary>
     internal void CheckTarget(ArtifactPath path)
     {
+        CheckName(path);
+        using var root = OpenRoot();
+        if (root is not null)
+            CheckTarget(root, path);
+    }
+
+    private static void CheckName(ArtifactPath path)
+    {
         CheckNotReserved(path);
         if (path.IsRoot)
             throw Errno.ToFault(Errno.IsAFolder);
-        using var root = OpenRoot();
-        if (root is null)
-            return;
+    }
 
+    private static void CheckTarget(Place root, ArtifactPath path)
+    {
         // A link to a file is replaced like a file; one to a folder is one.
         var error = OpenBelow(root, path, out var target);
         using (target)

@@ -21,10 +21,8 @@ internal sealed class LocalMultipartUploads(LocalArtifactStore store) : Multipar
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(parts, 1);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(parts, MaxParts);
-        store.CheckTarget(path);
-
+        using var staging = store.OpenStagingFor(path);
         var uploadId = LocalArtifactStore.NewUploadId() + Mark(path);
-        using var staging = store.OpenStaging(create: true)!;
         if (Linux.MakeFolder(staging.Handle, uploadId) is var error and not 0)
             throw Errno.ToFault(error);
 

@@ -48,6 +48,18 @@ public sealed class ArtifactFiles(ArtifactRecords records, ArtifactUpkeep upkeep
         return entries;
     }
 
+    /// <summary>What is directly in a folder below an artifact root, with paths relative to that root.</summary>
+    /// <param name="rootUri">Where a run or another owner keeps its artifacts.</param>
+    /// <param name="folder">The folder.</param>
+    /// <param name="cancellationToken">Gives up.</param>
+    /// <exception cref="Http.MlflowException">INVALID_PARAMETER_VALUE: the server does not serve that root.</exception>
+    public async Task<ListArtifactsResponse> ListBelowAsync(string rootUri, ArtifactPath folder, CancellationToken cancellationToken)
+    {
+        var entries = await ListAsync(Roots.Resolve(rootUri).Append(folder), cancellationToken).ConfigureAwait(false);
+        var listed = entries.Select(entry => FileInfo.Of(folder.IsRoot ? entry.Path.Name : $"{folder}/{entry.Path.Name}", entry)).ToList();
+        return new ListArtifactsResponse(rootUri, listed.Count == 0 ? null : listed);
+    }
+
     /// <summary>Removes a file, or a folder with all that it holds; does nothing if there is none.</summary>
     public async Task DeleteAsync(ArtifactLocation place, CancellationToken cancellationToken)
     {

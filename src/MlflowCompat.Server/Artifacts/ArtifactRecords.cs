@@ -26,7 +26,7 @@ public sealed class ArtifactRecords : IAsyncDisposable
         """;
 
     /// <summary>
-    /// $1 uuid, $2 run, $3 root of the run, $4 model, $5 experiment, then the columns as they are. An owner that does not exist, or has its
+    /// $1 uuid, $2 run, $3 root of the run or model, $4 model, $5 experiment, then the columns as they are. An owner that does not exist, or has its
     /// artifacts elsewhere, is none.
     /// </summary>
     private const string PostgreSqlInsert = $"""
@@ -37,7 +37,7 @@ public sealed class ArtifactRecords : IAsyncDisposable
         FROM (
             SELECT u.*,
                 (SELECT run_id FROM runs WHERE run_uuid = u.run::uuid AND right(artifact_uri, length(u.root)) = u.root) AS run_key,
-                (SELECT model_id FROM models WHERE model_uuid = u.model::uuid) AS model_key
+                (SELECT model_id FROM models WHERE model_uuid = u.model::uuid AND right(model_file_path, length(u.root)) = u.root) AS model_key
             FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
                 AS u(uuid, run, root, model, experiment, name, type, path, size, format, mime, hash, storage, location, upload, time)) AS owned
         ON CONFLICT (md5(storage_path)) DO UPDATE SET
@@ -50,7 +50,7 @@ public sealed class ArtifactRecords : IAsyncDisposable
             ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?16
         FROM (SELECT
             (SELECT run_id FROM runs WHERE run_uuid = ?2 AND substr(artifact_uri, -length(?3)) = ?3) AS run_key,
-            (SELECT model_id FROM models WHERE model_uuid = ?4) AS model_key)
+            (SELECT model_id FROM models WHERE model_uuid = ?4 AND substr(model_file_path, -length(?3)) = ?3) AS model_key)
         WHERE true
         ON CONFLICT (storage_path) DO UPDATE SET
         """;
@@ -131,12 +131,12 @@ public sealed class ArtifactRecords : IAsyncDisposable
     /// <summary>Writes the row of an upload, over the one that is there; for whoever has the turn.</summary>
     /// <exception cref="WriteQueueFullException">Too much waits to be written.</exception>
     internal Task WriteAsync(ArtifactRow row, CancellationToken cancellationToken) => queue is null
-        ? database.WriteAsync((session, token) => session.ExecuteLastAsync(Rows(Upload, [row]), token), cancellationToken)
+        ? database.WriteAsync(() => Rows(Upload, [row]), cancellationToken)
         : queue.WriteAsync(OnlyLane, row, ArtifactRow.EstimatedBytes, cancellationToken);
 
     /// <summary>Writes rows for files that are there: new ones where there are none, and over older ones that say something else.</summary>
     internal Task WriteFoundAsync(IReadOnlyList<ArtifactRow> rows, CancellationToken cancellationToken) =>
-        database.WriteAsync((session, token) => session.ExecuteLastAsync(Rows(Found, rows), token), cancellationToken);
+        database.WriteAsync(() => Rows(Found, rows), cancellationToken);
 
     /// <summary>The rows of some files, by their storage paths.</summary>
     internal async Task<Dictionary<string, StoredRow>> FindAsync(IReadOnlyList<string> storagePaths, CancellationToken cancellationToken)
@@ -187,21 +187,17 @@ public sealed class ArtifactRecords : IAsyncDisposable
     /// <summary>Removes rows whose files are not there, unless an upload of them has begun meanwhile.</summary>
     internal Task DeleteMissingAsync(IReadOnlyList<long> keys, CancellationToken cancellationToken) =>
         database.WriteAsync(
-            (session, token) => session.ExecuteLastAsync(
-                database.Statement(
-                    "DELETE FROM artifacts WHERE artifact_id = ANY($1) AND upload_id IS NULL",
-                    "DELETE FROM artifacts WHERE artifact_id IN (SELECT value FROM json_each($1)) AND upload_id IS NULL").Add(keys),
-                token),
+            () => database.Statement(
+                "DELETE FROM artifacts WHERE artifact_id = ANY($1) AND upload_id IS NULL",
+                "DELETE FROM artifacts WHERE artifact_id IN (SELECT value FROM json_each($1)) AND upload_id IS NULL").Add(keys),
             cancellationToken);
 
     /// <summary>Remembers that files are in their places.</summary>
     internal Task ClearUploadsAsync(IReadOnlyList<string> uploadIds, CancellationToken cancellationToken) =>
         database.WriteAsync(
-            (session, token) => session.ExecuteLastAsync(
-                database.Statement(
-                    "UPDATE artifacts SET upload_id = NULL WHERE upload_id = ANY($1)",
-                    "UPDATE artifacts SET upload_id = NULL WHERE upload_id IN (SELECT value FROM json_each($1))").Add(uploadIds),
-                token),
+            () => database.Statement(
+                "UPDATE artifacts SET upload_id = NULL WHERE upload_id = ANY($1)",
+                "UPDATE artifacts SET upload_id = NULL WHERE upload_id IN (SELECT value FROM json_each($1))").Add(uploadIds),
             cancellationToken);
 
     /// <summary>Puts the row of an unfinished upload right: what is there now, or nothing. A newer upload's row is left alone.</summary>
@@ -210,23 +206,19 @@ public sealed class ArtifactRecords : IAsyncDisposable
     /// <param name="cancellationToken">Gives up.</param>
     internal Task EndUploadAsync(string uploadId, (long Size, string Sha256)? content, CancellationToken cancellationToken) =>
         database.WriteAsync(
-            (session, token) => session.ExecuteLastAsync(
-                content is { } there
-                    ? database.Statement("UPDATE artifacts SET upload_id = NULL, file_size_bytes = $2, file_hash = $3 WHERE upload_id = $1")
-                        .Add(uploadId).Add(there.Size).Add(there.Sha256)
-                    : database.Statement("DELETE FROM artifacts WHERE upload_id = $1").Add(uploadId),
-                token),
+            () => content is { } there
+                ? database.Statement("UPDATE artifacts SET upload_id = NULL, file_size_bytes = $2, file_hash = $3 WHERE upload_id = $1")
+                    .Add(uploadId).Add(there.Size).Add(there.Sha256)
+                : database.Statement("DELETE FROM artifacts WHERE upload_id = $1").Add(uploadId),
             cancellationToken);
 
     /// <summary>Adds to the counters of files.</summary>
     internal Task CountAsync(IReadOnlyList<(string StoragePath, long Count, long Time)> accesses, CancellationToken cancellationToken) =>
         database.WriteAsync(
-            (session, token) => session.ExecuteLastAsync(
-                database.Rows(Accessed)
-                    .Add([.. accesses.Select(access => (string?)access.StoragePath)])
-                    .Add([.. accesses.Select(access => access.Count)])
-                    .AddTimes([.. accesses.Select(access => access.Time)]),
-                token),
+            () => database.Rows(Accessed)
+                .Add([.. accesses.Select(access => (string?)access.StoragePath)])
+                .Add([.. accesses.Select(access => access.Count)])
+                .AddTimes([.. accesses.Select(access => access.Time)]),
             cancellationToken);
 
     /// <summary>Writes what is under way.</summary>
@@ -246,38 +238,15 @@ public sealed class ArtifactRecords : IAsyncDisposable
 
     private Task<IReadOnlyList<Task>> WriteGroupAsync(IReadOnlyList<ArtifactRow> group)
     {
-        try
-        {
-            Write(group);
-            return Task.FromResult<IReadOnlyList<Task>>([.. Enumerable.Repeat(Task.CompletedTask, group.Count)]);
-        }
-        catch (Exception exception) when (group.Count > 1 && DatabaseFaults.Classify(exception) is DatabaseFault.Other or DatabaseFault.Duplicate)
-        {
-            // A rule of the database that no check knows of is met by one of them: the others shall not suffer from it.
-            return Task.FromResult<IReadOnlyList<Task>>([.. group.Select(WriteAlone)]);
-        }
+        database.Write(
+            async (session, token) =>
+            {
+                await session.ExecuteLastAsync(Rows(Upload, group), token).ConfigureAwait(false);
+                return true;
+            },
+            CancellationToken.None);
+        return Task.FromResult<IReadOnlyList<Task>>([.. group.Select(_ => Task.CompletedTask)]);
     }
-
-    private Task WriteAlone(ArtifactRow row)
-    {
-        try
-        {
-            Write([row]);
-            return Task.CompletedTask;
-        }
-        catch (Exception exception)
-        {
-            return Task.FromException(exception);
-        }
-    }
-
-    private void Write(IReadOnlyList<ArtifactRow> rows) => database.Write(
-        async (session, token) =>
-        {
-            await session.ExecuteLastAsync(Rows(Upload, rows), token).ConfigureAwait(false);
-            return true;
-        },
-        CancellationToken.None);
 
     private RowsStatement Rows(RowsInsert insert, IReadOnlyList<ArtifactRow> rows)
     {

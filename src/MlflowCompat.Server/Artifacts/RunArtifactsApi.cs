@@ -30,10 +30,7 @@ public static class RunArtifactsApi
     {
         var path = ArtifactTarget.Folder(request.Path);
         var uri = await files.RunRootAsync(RunId.Of(request), cancellationToken).ConfigureAwait(false);
-        var root = files.Roots.Resolve(uri);
-        var entries = await files.ListAsync(root.Append(path), cancellationToken).ConfigureAwait(false);
-        var listed = entries.Select(entry => FileInfo.Of(path.IsRoot ? entry.Path.Name : $"{path}/{entry.Path.Name}", entry)).ToList();
-        return new ListArtifactsResponse(uri, listed.Count == 0 ? null : listed);
+        return await files.ListBelowAsync(uri, path, cancellationToken).ConfigureAwait(false);
     }
 
     private static async Task<PresignedUploadResponse> PresignUpload(
@@ -53,16 +50,9 @@ public static class RunArtifactsApi
 
     private static async Task Get(HttpContext context)
     {
-        var query = context.Request.Query;
-        if ((string?)query["path"] is not { } given)
-        {
-            context.Response.StatusCode = StatusCodes.Status400BadRequest;
-            await context.Response.WritePageAsync(
-                "<!doctype html>\n<html lang=en>\n<title>400 Bad Request</title>\n<h1>Bad Request</h1>\n<p>The query has to name a path.</p>\n").ConfigureAwait(false);
+        if (await ArtifactTarget.QueriedAsync(context).ConfigureAwait(false) is not { } path)
             return;
-        }
-
-        var path = ArtifactPath.Parse(given);
+        var query = context.Request.Query;
         var files = context.RequestServices.GetRequiredService<ArtifactFiles>();
         var id = (string?)query["run_id"] is { Length: > 0 } runId ? runId : (string?)query["run_uuid"] ?? "";
         var uri = await files.RunRootAsync(RunId.Parse(id), context.RequestAborted).ConfigureAwait(false);

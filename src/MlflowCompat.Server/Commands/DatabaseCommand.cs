@@ -2,13 +2,14 @@ using System.CommandLine;
 using System.Data.Common;
 using System.Globalization;
 using MlflowCompat.Server.Searching;
+using MlflowCompat.Server.Summaries;
 using MlflowCompat.Storage;
 using MlflowCompat.Storage.Migrations;
 
 namespace MlflowCompat.Server.Commands;
 
 /// <summary>
-/// Looks after the database's schema: <c>db upgrade</c>, <c>downgrade</c>, <c>status</c> and <c>script</c>. The database is named as for
+/// Looks after the database's schema: <c>db upgrade</c>, <c>downgrade</c>, <c>status</c>, <c>script</c> and <c>refresh-views</c>. The database is named as for
 /// the server, or as the argument, which is how <c>mlflow db upgrade</c> takes it.
 /// </summary>
 internal sealed class DatabaseCommand : Command
@@ -28,6 +29,7 @@ internal sealed class DatabaseCommand : Command
         Add(Downgrade());
         Add(Status());
         Add(Script());
+        Add(RefreshViews());
     }
 
     /// <summary>Which database; the server takes it under the same name.</summary>
@@ -153,6 +155,34 @@ internal sealed class DatabaseCommand : Command
             await using var owned = database.ConfigureAwait(false);
             var script = new SchemaMigrator(database).Script(result.GetValue(down));
             await result.InvocationConfiguration.Output.WriteAsync(script.AsMemory(), cancellationToken).ConfigureAwait(false);
+        });
+        return command;
+    }
+
+    private Command RefreshViews()
+    {
+        var url = UrlArgument();
+        var command = new Command("refresh-views", "Refreshes the summary views, as the server does every few minutes.")
+        {
+            url, backendStoreUri.Option,
+        };
+        command.SetAction(async (result, cancellationToken) =>
+        {
+            var database = Open(Address(result, result.GetValue(url)));
+            await using var owned = database.ConfigureAwait(false);
+            var output = result.InvocationConfiguration.Output;
+            await output.WriteLineAsync(database.Description.AsMemory(), cancellationToken).ConfigureAwait(false);
+            if (database.Kind == DatabaseKind.Sqlite)
+            {
+                await output.WriteLineAsync("nothing to do: the views of SQLite are always current".AsMemory(), cancellationToken).ConfigureAwait(false);
+                return;
+            }
+
+            foreach (var view in SummaryView.All)
+            {
+                await UseAsync(database, () => view.RefreshAsync(database, cancellationToken)).ConfigureAwait(false);
+                await output.WriteLineAsync($"refreshed {view.Name}".AsMemory(), cancellationToken).ConfigureAwait(false);
+            }
         });
         return command;
     }

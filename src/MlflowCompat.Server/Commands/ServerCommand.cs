@@ -12,6 +12,9 @@ namespace MlflowCompat.Server.Commands;
 /// <summary>Runs the server; takes the options and the environment of <c>mlflow server</c>.</summary>
 internal sealed class ServerCommand : Command
 {
+    /// <summary>A week.</summary>
+    private const int MaxViewRefreshSeconds = 7 * 24 * 60 * 60;
+
     private readonly Func<string, string?> environment;
 
     private readonly Setting backendStoreUri = DatabaseCommand.BackendStoreUriSetting();
@@ -21,6 +24,12 @@ internal sealed class ServerCommand : Command
 
     private readonly Setting multipartUploads = new(
         "--multipart-uploads", "MLFLOW_COMPAT_MULTIPART_UPLOADS", "mode", "Whether clients may upload large files in parts: auto (on S3), on or off. Default: auto.");
+
+    private readonly Setting viewRefreshSeconds = new(
+        "--view-refresh-seconds",
+        "MLFLOW_COMPAT_VIEW_REFRESH_SECONDS",
+        "number",
+        "How often the summary views of PostgreSQL are refreshed if something has changed; 0 for never. Default: 300.");
 
     private readonly Setting registryStoreUri = new(
         "--registry-store-uri", "MLFLOW_REGISTRY_STORE_URI", "uri", "Models live beside the runs: leave it out, or repeat --backend-store-uri.");
@@ -73,7 +82,7 @@ internal sealed class ServerCommand : Command
         this.environment = environment;
         Setting[] settings =
         [
-            backendStoreUri, registryStoreUri, defaultArtifactRoot, artifactsDestination, multipartUploads, host, port,
+            backendStoreUri, registryStoreUri, defaultArtifactRoot, artifactsDestination, multipartUploads, viewRefreshSeconds, host, port,
             staticPrefix, allowedHosts, corsAllowedOrigins, xFrameOptions, logFormat, .. ignored,
         ];
         foreach (var setting in settings)
@@ -118,6 +127,8 @@ internal sealed class ServerCommand : Command
             DefaultArtifactRoot = Read(defaultArtifactRoot)?.Text,
             ArtifactsDestination = Read(artifactsDestination)?.Text ?? defaults.ArtifactsDestination,
             MultipartUploads = Read(multipartUploads) is { } mode ? Multipart(mode) : defaults.MultipartUploads,
+            ViewRefreshInterval =
+                Read(viewRefreshSeconds) is { } seconds ? TimeSpan.FromSeconds(seconds.Integer(0, MaxViewRefreshSeconds)) : defaults.ViewRefreshInterval,
             ServeArtifacts = serveArtifacts.Read(result, environment) ?? defaults.ServeArtifacts,
             ArtifactsOnly = artifactsOnly.Read(result, environment) ?? defaults.ArtifactsOnly,
             Host = Read(host)?.Text.Trim() ?? defaults.Host,
@@ -131,6 +142,7 @@ internal sealed class ServerCommand : Command
             ArtifactLocationMaxLength =
                 Variable("MLFLOW_ARTIFACT_LOCATION_MAX_LENGTH")?.Integer(1, int.MaxValue) ?? defaults.ArtifactLocationMaxLength,
             TruncateLongValues = Variable("MLFLOW_TRUNCATE_LONG_VALUES")?.Flag() ?? defaults.TruncateLongValues,
+            ModelVersionSourcePattern = Variable("MLFLOW_CREATE_MODEL_VERSION_SOURCE_VALIDATION_REGEX")?.Pattern(),
         };
 
         Given? Read(Setting setting) => setting.Read(result, environment);

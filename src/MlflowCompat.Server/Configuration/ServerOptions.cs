@@ -1,3 +1,4 @@
+using System.Text.RegularExpressions;
 using MlflowCompat.Storage;
 
 namespace MlflowCompat.Server.Configuration;
@@ -52,6 +53,15 @@ public sealed record ServerOptions
 
     /// <summary>Whether too long param and tag values are cut instead of refused (MLFLOW_TRUNCATE_LONG_VALUES).</summary>
     public bool TruncateLongValues { get; init; } = true;
+
+    /// <summary>How often the summary views are refreshed where something has changed (<c>--view-refresh-seconds</c>); zero for never.</summary>
+    public TimeSpan ViewRefreshInterval { get; init; } = TimeSpan.FromMinutes(5);
+
+    /// <summary>
+    /// What the source of a model version has to contain a match of (MLFLOW_CREATE_MODEL_VERSION_SOURCE_VALIDATION_REGEX); null for anything.
+    /// It has to have a time limit.
+    /// </summary>
+    public Regex? ModelVersionSourcePattern { get; init; }
 
     /// <summary>About how much memory requests may take that wait to be written, in bytes; those beyond are told to come back.</summary>
     public long MaxWaitingBytes { get; init; } = Database.DefaultMaxWaitingBytes;

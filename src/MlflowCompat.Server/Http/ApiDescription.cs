@@ -87,7 +87,7 @@ internal sealed class ApiDocument
         Document.Tags!.Add(new OpenApiTag { Name = tag });
         var operation = new OpenApiOperation
         {
-            OperationId = method.ToLowerInvariant() + string.Concat(steps.SelectMany(step => step.Split('-')).Select(Capitalized)),
+            OperationId = method.ToLowerInvariant() + string.Concat(steps.SelectMany(step => step.Trim('{', '}').Split('-', '_')).Select(Capitalized)),
             Tags = new HashSet<OpenApiTagReference> { new(tag, Document) },
             Responses = new OpenApiResponses
             {
@@ -99,9 +99,10 @@ internal sealed class ApiDocument
                 ["default"] = new OpenApiResponseReference(ErrorResponse, Document),
             },
         };
+        operation.Parameters = [.. Fields(messages.Request).Where(InPathAttribute.IsOn).Select(field => Parameter(field, ParameterLocation.Path))];
         if (method == HttpMethods.Get)
-            operation.Parameters = [.. Parameters(messages.Request)];
-        else
+            operation.Parameters = [.. operation.Parameters, .. Properties(messages.Request).Select(field => Parameter(field, ParameterLocation.Query))];
+        else if (method != HttpMethods.Delete || Properties(messages.Request).Any())
             operation.RequestBody = new OpenApiRequestBody { Content = Json(Schema(messages.Request)), Required = true };
 
         if (!Document.Paths.TryGetValue(path, out var item))
@@ -109,13 +110,14 @@ internal sealed class ApiDocument
         ((OpenApiPathItem)item).AddOperation(HttpMethod.Parse(method), operation);
     }
 
-    private IEnumerable<IOpenApiParameter> Parameters(Type message) => Properties(message).Select(property => new OpenApiParameter
+    private OpenApiParameter Parameter(JsonPropertyInfo field, ParameterLocation place) => new()
     {
-        Name = property.Name,
-        In = ParameterLocation.Query,
-        Description = comments.Of(property),
-        Schema = Schema(property.PropertyType),
-    });
+        Name = field.Name,
+        In = place,
+        Required = place == ParameterLocation.Path,
+        Description = comments.Of(field),
+        Schema = Schema(field.PropertyType),
+    };
 
     /// <summary>The schema of a type; those of messages and enums are kept once and referred to.</summary>
     private IOpenApiSchema Schema(Type type)
@@ -197,8 +199,11 @@ internal sealed class ApiDocument
         return new OpenApiSchemaReference(type.Name, Document);
     }
 
+    /// <summary>The fields of a message that do not stand in the path.</summary>
+    private static IEnumerable<JsonPropertyInfo> Properties(Type message) => Fields(message).Where(field => !InPathAttribute.IsOn(field));
+
     /// <summary>What can be read but not written is a second spelling of a name.</summary>
-    private static IEnumerable<JsonPropertyInfo> Properties(Type message) =>
+    private static IEnumerable<JsonPropertyInfo> Fields(Type message) =>
         MlflowJson.Options.GetTypeInfo(message).Properties.Where(property => property.Get is not null);
 
     private static Dictionary<string, OpenApiMediaType> Json(IOpenApiSchema schema) => new()

@@ -35,7 +35,10 @@ public static class MlflowJson
                     Metrics.MetricsJson.Default,
                     Datasets.DatasetsJson.Default,
                     Artifacts.ArtifactsJson.Default,
-                    LoggedModels.LoggedModelsJson.Default)
+                    LoggedModels.LoggedModelsJson.Default,
+                    Registry.RegisteredModelsJson.Default,
+                    Registry.ModelVersionsJson.Default,
+                    Registry.RegistrySearchJson.Default)
                 .WithAddedModifier(AcceptCamelCase)
                 .WithAddedModifier(RefuseNullElements),
         };

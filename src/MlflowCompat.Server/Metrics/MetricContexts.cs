@@ -1,4 +1,6 @@
+using System.Globalization;
 using MlflowCompat.Server.Http;
+using MlflowCompat.Server.LoggedModels;
 using MlflowCompat.Server.Runs;
 using MlflowCompat.Storage;
 
@@ -20,31 +22,40 @@ internal sealed class MetricContexts
         ("test_", "test"), ("test/", "test"),
     ];
 
-    private readonly Dictionary<Guid, long> models = [];
+    private readonly Dictionary<Guid, (long Key, bool IsTrained)> models = [];
+    private readonly HashSet<Guid> heldModels = [];
+    private readonly Dictionary<(long Run, PointOfModel Point), MeasuredValue> measured = [];
     private readonly Dictionary<(long Run, string Name, string Digest), (long Key, string? Context)> datasets = [];
 
     private MetricContexts()
     {
     }
 
-    /// <summary>Looks up everything that the points of some requests name.</summary>
+    /// <summary>Looks up everything that the points of some requests name, and holds the models: nobody finalizes or deletes them meanwhile.</summary>
+    /// <param name="database">The database.</param>
+    /// <param name="session">A transaction.</param>
+    /// <param name="held">The runs that it holds.</param>
+    /// <param name="logs">The requests.</param>
+    /// <param name="waitForModels">Whether to wait for models that somebody else holds.</param>
+    /// <param name="cancellationToken">Gives up.</param>
     public static async Task<MetricContexts> ReadAsync(
         Database database,
         DatabaseSession session,
         Dictionary<Guid, HeldRun> held,
         List<PendingLog> logs,
+        bool waitForModels,
         CancellationToken cancellationToken)
     {
         var contexts = new MetricContexts();
-        var modelIds = new HashSet<Guid>();
+        var ofModels = new HashSet<(long Run, PointOfModel Point)>();
         var datasetNames = new HashSet<string>(StringComparer.Ordinal);
         var datasetRuns = new HashSet<long>();
         foreach (var log in logs)
         {
             foreach (var point in log.Log.Metrics)
             {
-                if (point.Model is { } model)
-                    modelIds.Add(model);
+                if (point.Model is not null)
+                    ofModels.Add((held[log.RunId].Key, PointOfModel.Of(point)));
                 if (point.DatasetName is not { } name)
                     continue;
                 datasetNames.Add(name);
@@ -52,26 +63,65 @@ internal sealed class MetricContexts
             }
         }
 
-        if (modelIds.Count > 0)
-            await contexts.ReadModelsAsync(database, session, [.. modelIds], cancellationToken).ConfigureAwait(false);
+        if (ofModels.Count > 0)
+        {
+            await contexts.ReadModelsAsync(database, session, [.. ofModels.Select(point => point.Point.Model).Distinct()], waitForModels, cancellationToken)
+                .ConfigureAwait(false);
+            await contexts.ReadMeasuredAsync(database, session, [.. ofModels], cancellationToken).ConfigureAwait(false);
+        }
+
         if (datasetNames.Count > 0)
             await contexts.ReadDatasetsAsync(database, session, [.. datasetRuns], [.. datasetNames], cancellationToken).ConfigureAwait(false);
         return contexts;
     }
 
-    /// <summary>Refuses points of logged models that are not there.</summary>
-    /// <exception cref="MlflowException">RESOURCE_DOES_NOT_EXIST.</exception>
-    public void RequireModels(IReadOnlyList<MetricPoint> points)
+    /// <summary>Whether a request has to wait, because somebody else holds a model that it logs for.</summary>
+    public bool HasToWait(RunLog log) => heldModels.Count > 0 && log.Metrics.Any(point => point.Model is { } id && heldModels.Contains(id));
+
+    /// <summary>
+    /// What the points of a request say about logged models. A model has one value per metric, time, step and run: the same one may come
+    /// again (contract: endpoints §6).
+    /// </summary>
+    /// <exception cref="MlflowException">RESOURCE_DOES_NOT_EXIST: there is no such model; BAD_REQUEST: it has another value.</exception>
+    public Dictionary<(long Run, PointOfModel Point), MeasuredValue> Check(ActiveRun run, IReadOnlyList<MetricPoint> points)
     {
+        var news = new Dictionary<(long Run, PointOfModel Point), MeasuredValue>();
         foreach (var point in points)
         {
-            if (point.Model is { } id && !models.ContainsKey(id))
-                throw ModelId.NotFound(ModelId.Format(id));
+            if (point.Model is not { } id)
+                continue;
+            if (!models.ContainsKey(id))
+                throw ModelId.NotFound(id);
+            var key = (run.Key, PointOfModel.Of(point));
+            var value = MeasuredValue.Of(point);
+            if (!measured.TryGetValue(key, out var known) && !news.TryGetValue(key, out known))
+            {
+                news.Add(key, value);
+            }
+            else if (known != value)
+            {
+                throw new MlflowException(ErrorCode.BadRequest, string.Create(
+                    CultureInfo.InvariantCulture,
+                    $"The metric {MlflowException.Quote(point.Key)} of the logged model {ModelId.Format(id)} has another value, or another data set, at step {point.Step} and time {point.Timestamp} in this run."));
+            }
         }
+
+        return news;
+    }
+
+    /// <summary>Takes in what a request that is accepted says about logged models.</summary>
+    public void Add(Dictionary<(long Run, PointOfModel Point), MeasuredValue> news)
+    {
+        foreach (var (key, value) in news)
+            measured.Add(key, value);
     }
 
     /// <summary>Key of the logged model of a point.</summary>
-    public long? ModelKey(MetricPoint point) => point.Model is { } id ? models[id] : null;
+    public long? ModelKey(MetricPoint point) => point.Model is { } id ? models[id].Key : null;
+
+    /// <summary>Whether a point is about a model that was trained and not evaluated until now.</summary>
+    public bool IsFirstEvaluation(ActiveRun run, MetricPoint point) =>
+        point.Model is { } id && models[id].IsTrained && DatasetType(run, point) is "validation" or "test";
 
     /// <summary>Key of the data set of a point; it may name one that is not stored.</summary>
     public long? DatasetKey(ActiveRun run, MetricPoint point) => Find(run, point)?.Key;
@@ -106,17 +156,68 @@ internal sealed class MetricContexts
             : null;
 
     private async Task ReadModelsAsync(
-        Database database, DatabaseSession session, IReadOnlyList<Guid> ids, CancellationToken cancellationToken)
+        Database database, DatabaseSession session, IReadOnlyList<Guid> ids, bool wait, CancellationToken cancellationToken)
     {
+        const string Select = "SELECT model_uuid, model_id, status FROM models";
+        var isActive = database.Choose("model_uuid = ANY($1)", "model_uuid IN (SELECT value FROM json_each($1))") + " AND lifecycle_stage = 'active'";
+        // In the order of their keys: two that wait do not wait for each other.
+        var hold = database.Choose(wait ? " ORDER BY model_id FOR NO KEY UPDATE" : " FOR NO KEY UPDATE SKIP LOCKED", "");
+        foreach (var (id, key, status) in await ListAsync(hold).ConfigureAwait(false))
+            models.Add(id, (key, status == "trained"));
+        if (models.Count == ids.Count || wait || database.Kind == DatabaseKind.Sqlite)
+            return;
+        foreach (var (id, _, _) in await ListAsync("").ConfigureAwait(false))
+        {
+            if (!models.ContainsKey(id))
+                heldModels.Add(id);
+        }
+
+        Task<List<(Guid Id, long Key, string Status)>> ListAsync(string lockClause) => session.ListAsync(
+            database.Statement($"{Select} WHERE {isActive}{lockClause}").Add(ids),
+            reader => (reader.GetGuid(0), reader.GetInt64(1), reader.GetString(2)),
+            cancellationToken);
+    }
+
+    /// <summary>Reads what models have already where points are to be logged.</summary>
+    private async Task ReadMeasuredAsync(
+        Database database, DatabaseSession session, List<(long Run, PointOfModel Point)> points, CancellationToken cancellationToken)
+    {
+        var known = points.FindAll(point => models.ContainsKey(point.Point.Model));
+        if (known.Count == 0)
+            return;
+        var statement = database.Statement(
+            """
+            SELECT g.position, COALESCE(m.timestamp_ms, -1), m.metric_value, m.is_nan, m.dataset_name, m.dataset_digest
+            FROM unnest($1, $2, $3, $4, $5) WITH ORDINALITY AS g(run_id, model_id, name, time, step, position) CROSS JOIN LATERAL (
+                SELECT * FROM metrics m WHERE m.model_id = g.model_id AND m.metric_name = g.name AND m.timestamp = g.time
+                    AND m.metric_step = g.step AND m.run_id = g.run_id OFFSET 0) m
+            """,
+            """
+            SELECT g.key + 1, -1, m.metric_value, m.is_nan, m.dataset_name, m.dataset_digest
+            FROM json_each($1) AS g CROSS JOIN metrics m
+            WHERE m.model_id = json_extract($2, '$[' || g.key || ']') AND m.metric_name = json_extract($3, '$[' || g.key || ']')
+                AND m.timestamp = json_extract($4, '$[' || g.key || ']') AND m.metric_step = json_extract($5, '$[' || g.key || ']')
+                AND m.run_id = g.value
+            """)
+            .Add((IReadOnlyList<long>)known.ConvertAll(point => point.Run))
+            .Add((IReadOnlyList<long>)known.ConvertAll(point => models[point.Point.Model].Key))
+            .Add((IReadOnlyList<string>)known.ConvertAll(point => point.Point.Name))
+            .AddTimes(known.ConvertAll(point => point.Point.Timestamp))
+            .Add((IReadOnlyList<long>)known.ConvertAll(point => point.Point.Step));
         var rows = await session.ListAsync(
-            database.Statement(
-                "SELECT model_uuid, model_id FROM models WHERE model_uuid = ANY($1) AND lifecycle_stage = 'active'",
-                "SELECT model_uuid, model_id FROM models WHERE model_uuid IN (SELECT value FROM json_each($1)) AND lifecycle_stage = 'active'")
-                .Add(ids),
-            reader => (Id: reader.GetGuid(0), Key: reader.GetInt64(1)),
+            statement,
+            reader => (
+                Point: known[(int)reader.GetInt64(0) - 1],
+                Overflow: reader.GetInt64(1),
+                Value: new MeasuredValue(
+                    reader.GetBoolean(3) ? 0 : reader.GetDouble(2), reader.GetBoolean(3), reader.GetStringOrNull(4), reader.GetStringOrNull(5))),
             cancellationToken).ConfigureAwait(false);
-        foreach (var (id, key) in rows)
-            models.Add(id, key);
+        foreach (var (point, overflow, value) in rows)
+        {
+            // Times beyond the calendar share a TIMESTAMP (mapping C-2).
+            if (overflow < 0 || overflow == point.Point.Timestamp)
+                measured.TryAdd(point, value);
+        }
     }
 
     private async Task ReadDatasetsAsync(
@@ -150,19 +251,14 @@ internal sealed class MetricContexts
     }
 }
 
-/// <summary>Ids of logged models: a UUID in the database, <c>m-</c> and its 32 hex digits for clients (mapping C-1).</summary>
-public static class ModelId
+/// <summary>What tells the points of logged models in a run apart.</summary>
+internal readonly record struct PointOfModel(Guid Model, string Name, long Timestamp, long Step)
 {
-    private const string Prefix = "m-";
+    public static PointOfModel Of(MetricPoint point) => new(point.Model!.Value, point.Key, point.Timestamp, point.Step);
+}
 
-    /// <summary>What clients see.</summary>
-    public static string Format(Guid id) => Prefix + id.ToString("N");
-
-    /// <summary>Reads an id.</summary>
-    /// <exception cref="MlflowException">RESOURCE_DOES_NOT_EXIST: no model has such an id.</exception>
-    public static Guid Parse(string id) =>
-        id.StartsWith(Prefix, StringComparison.Ordinal) && Guid.TryParseExact(id.AsSpan(Prefix.Length), "N", out var guid) ? guid : throw NotFound(id);
-
-    /// <summary>The error for an unknown logged model.</summary>
-    public static MlflowException NotFound(string id) => MlflowException.NotFound($"Logged model with ID {MlflowException.Quote(id)} not found.");
+/// <summary>The value at a point of a logged model, and what it was measured on.</summary>
+internal readonly record struct MeasuredValue(double Value, bool IsNan, string? DatasetName, string? DatasetDigest)
+{
+    public static MeasuredValue Of(MetricPoint point) => new(point.Value, point.IsNan, point.DatasetName, point.DatasetDigest);
 }

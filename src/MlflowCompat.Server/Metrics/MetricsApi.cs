@@ -1,5 +1,6 @@
 using System.Globalization;
 using MlflowCompat.Server.Http;
+using MlflowCompat.Server.LoggedModels;
 using MlflowCompat.Server.Runs;
 using MlflowCompat.Server.Searching;
 

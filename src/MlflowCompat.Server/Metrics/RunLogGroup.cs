@@ -52,7 +52,10 @@ internal sealed class RunLogGroup
     /// <param name="database">The database.</param>
     /// <param name="session">A transaction.</param>
     /// <param name="logs">The requests; all of one run if it is to be waited for.</param>
-    /// <param name="waitForRun">Whether to wait for a run that somebody else holds; its requests get a <see cref="RunHeldException"/> if not.</param>
+    /// <param name="waitForRun">
+    /// Whether to wait for a run, or for models that it logs for, which somebody else holds; its requests get a <see cref="RunHeldException"/>
+    /// if not.
+    /// </param>
     /// <param name="cancellationToken">Gives up before the commit.</param>
     public static async Task<IReadOnlyList<Exception?>> WriteAsync(
         Database database, DatabaseSession session, IReadOnlyList<PendingLog> logs, bool waitForRun, CancellationToken cancellationToken)
@@ -65,11 +68,11 @@ internal sealed class RunLogGroup
         var group = new RunLogGroup(
             database,
             await RunParams.ReadAsync(database, session, runs, writable, cancellationToken).ConfigureAwait(false),
-            await MetricContexts.ReadAsync(database, session, runs, writable, cancellationToken).ConfigureAwait(false));
+            await MetricContexts.ReadAsync(database, session, runs, writable, waitForRun, cancellationToken).ConfigureAwait(false));
         var outcomes = new Exception?[logs.Count];
         for (var i = 0; i < outcomes.Length; i++)
         {
-            if (!runs.TryGetValue(logs[i].RunId, out var run))
+            if (!runs.TryGetValue(logs[i].RunId, out var run) || group.contexts.HasToWait(logs[i].Log))
             {
                 outcomes[i] = new RunHeldException();
                 continue;
@@ -93,9 +96,10 @@ internal sealed class RunLogGroup
     /// <exception cref="MlflowException">It is refused, and nothing of it was taken in.</exception>
     private void Accept(ActiveRun run, RunLog log)
     {
-        contexts.RequireModels(log.Metrics);
         RunTags.Check(log.Tags);
+        var measured = contexts.Check(run, log.Metrics);
         parameters.Add(run, log.Params);
+        contexts.Add(measured);
         foreach (var point in log.Metrics)
             points.Add((run, point));
         if (log.Tags.Count == 0)
@@ -112,6 +116,16 @@ internal sealed class RunLogGroup
         await session.ExecuteLastAsync(InsertLatest(), cancellationToken).ConfigureAwait(false);
         foreach (var (run, list) in tags)
             await session.ExecuteLastAsync(RunTags.Set(database, run.Key, list), cancellationToken).ConfigureAwait(false);
+        var evaluated = points.Where(row => contexts.IsFirstEvaluation(row.Run, row.Point)).Select(row => contexts.ModelKey(row.Point)!.Value).Distinct().ToArray();
+        if (evaluated.Length > 0)
+        {
+            await session.ExecuteLastAsync(
+                database.Statement(
+                    "UPDATE models SET status = 'evaluated' WHERE model_id = ANY($1) AND status = 'trained'",
+                    "UPDATE models SET status = 'evaluated' WHERE model_id IN (SELECT value FROM json_each($1)) AND status = 'trained'")
+                    .Add((IReadOnlyList<long>)evaluated),
+                cancellationToken).ConfigureAwait(false);
+        }
     }
 
     private RowsStatement InsertPoints()

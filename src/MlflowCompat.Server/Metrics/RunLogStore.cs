@@ -84,16 +84,14 @@ public sealed class RunLogStore : IAsyncDisposable
             throw refusal;
     }
 
-    private async Task<IReadOnlyList<Task>> WriteGroupAsync(IReadOnlyList<PendingLog> group)
+    private Task<IReadOnlyList<Task>> WriteGroupAsync(IReadOnlyList<PendingLog> group)
     {
-        var outcomes = await TryWriteAsync(
-            group,
-            part => Task.FromResult(database.Write(
-                (session, token) => part.All(log => log.Log.IsPlain)
-                    ? PlainPoints.WriteAsync(database, session, part, token)
-                    : RunLogGroup.WriteAsync(database, session, part, waitForRun: false, token),
-                stopping.Token))).ConfigureAwait(false);
-        var tasks = outcomes.Select(ToTask).ToArray();
+        var outcomes = database.Write(
+            (session, token) => group.All(log => log.Log.IsPlain)
+                ? PlainPoints.WriteAsync(database, session, group, token)
+                : RunLogGroup.WriteAsync(database, session, group, waitForRun: false, token),
+            stopping.Token);
+        var tasks = ToTasks(outcomes);
         // What somebody else holds is waited for beside the lane, run by run, so that all others go on.
         foreach (var run in Enumerable.Range(0, group.Count).Where(i => outcomes[i] is RunHeldException).GroupBy(i => group[i].RunId))
         {
@@ -103,24 +101,23 @@ public sealed class RunLogStore : IAsyncDisposable
                 tasks[members[i]] = OutcomeAsync(written, i);
         }
 
-        return tasks;
+        return Task.FromResult<IReadOnlyList<Task>>(tasks);
 
-        static async Task OutcomeAsync(Task<IReadOnlyList<Exception?>> written, int index) =>
-            await ToTask((await written.ConfigureAwait(false))[index]).ConfigureAwait(false);
-
-        static Task ToTask(Exception? outcome) => outcome is null ? Task.CompletedTask : Task.FromException(outcome);
+        static async Task OutcomeAsync(Task<IReadOnlyList<Task>> written, int index) =>
+            await (await written.ConfigureAwait(false))[index].ConfigureAwait(false);
     }
 
     /// <summary>Writes requests of one run that somebody else holds, when that one lets it go.</summary>
-    private async Task<IReadOnlyList<Exception?>> WriteHeldAsync(List<PendingLog> logs)
+    private async Task<IReadOnlyList<Task>> WriteHeldAsync(List<PendingLog> logs)
     {
         await awaitedRuns.WaitAsync(stopping.Token).ConfigureAwait(false);
         try
         {
-            return await TryWriteAsync(
+            return await GroupCommit.WriteInPartsAsync(
                 logs,
-                part => database.WriteAsync(
-                    (session, token) => RunLogGroup.WriteAsync(database, session, part, waitForRun: true, token), stopping.Token)).ConfigureAwait(false);
+                async part => ToTasks(await database.WriteAsync(
+                    (session, token) => RunLogGroup.WriteAsync(database, session, part, waitForRun: true, token), stopping.Token).ConfigureAwait(false)))
+                .ConfigureAwait(false);
         }
         finally
         {
@@ -128,35 +125,8 @@ public sealed class RunLogStore : IAsyncDisposable
         }
     }
 
-    /// <summary>Writes requests together, and in halves where that fails; returns what each is refused for, or null.</summary>
-    private static async Task<IReadOnlyList<Exception?>> TryWriteAsync(
-        IReadOnlyList<PendingLog> logs, Func<IReadOnlyList<PendingLog>, Task<IReadOnlyList<Exception?>>> write)
-    {
-        try
-        {
-            return await write(logs).ConfigureAwait(false);
-        }
-        catch (Exception exception)
-        {
-            if (logs.Count == 1 || !MayBeOfOne(exception))
-                return [.. Enumerable.Repeat(exception, logs.Count)];
-        }
-
-        var half = logs.Count / 2;
-        return
-        [
-            .. await TryWriteAsync([.. logs.Take(half)], write).ConfigureAwait(false),
-            .. await TryWriteAsync([.. logs.Skip(half)], write).ConfigureAwait(false),
-        ];
-    }
-
-    /// <summary>
-    /// Whether a failure may be that of one request among several, which meets a rule of the database that no check knows of: then they are
-    /// written in halves, so that on its own it takes no other along.
-    /// </summary>
-    private static bool MayBeOfOne(Exception exception) =>
-        DatabaseFaults.Classify(exception) is DatabaseFault.Other or DatabaseFault.Duplicate
-        && exception is not (WriteQueueFullException or OperationCanceledException);
+    private static Task[] ToTasks(IReadOnlyList<Exception?> outcomes) =>
+        [.. outcomes.Select(outcome => outcome is null ? Task.CompletedTask : Task.FromException(outcome))];
 }
 
 /// <summary>A request that waits to be written.</summary>

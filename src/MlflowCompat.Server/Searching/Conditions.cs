@@ -47,8 +47,10 @@ public static class Conditions
                     ? $"{column} LIKE {sql.Add(text)} ESCAPE ''"
                     : $"{column} GLOB {sql.Add(LikePattern.ToGlob(text))}";
             case Comparator.ILike:
-                return database.Kind == DatabaseKind.PostgreSql ? $"{column} ILIKE {sql.Add(text)} ESCAPE ''"
-                    : System.Text.Ascii.IsValid(text) ? $"{column} LIKE {sql.Add(text)}"
+                // A pattern of ASCII can meet no letter beyond it, and to fold those of every value would take three times as long.
+                var isAscii = System.Text.Ascii.IsValid(text);
+                return database.Kind == DatabaseKind.PostgreSql ? $"{column}{(isAscii ? " COLLATE \"C\"" : "")} ILIKE {sql.Add(text)} ESCAPE ''"
+                    : isAscii ? $"{column} LIKE {sql.Add(text)}"
                     : $"{ILikeFunction}({column}, {sql.Add(text)})";
             default:
                 throw Unexpected(comparator);
@@ -58,6 +60,12 @@ public static class Conditions
     /// <summary>A condition on a column of doubles.</summary>
     public static string Number(StatementBuilder sql, string column, Comparator comparator, FilterValue value) =>
         $"{column} {Operator(comparator)} {sql.Add(((NumberValue)value).Value)}";
+
+    /// <summary>A condition on a column of integers. Its value is any number: no integer equals a fraction.</summary>
+    public static string WholeNumber(StatementBuilder sql, string column, Comparator comparator, FilterValue value) =>
+        value is NumberValue { WholeValue: { } whole }
+            ? $"{column} {Operator(comparator)} {sql.Add(whole)}"
+            : Number(sql, column, comparator, value);
 
     /// <summary>A condition on a member of a JSON object of tags; a tag that is not there meets none.</summary>
     public static string Tag(StatementBuilder sql, string column, string key, Comparator comparator, FilterValue value)

@@ -263,6 +263,8 @@ public sealed class PostgreSqlDatabase : Database
             var command = new NpgsqlCommand(statement.Sql, connection);
             foreach (var parameter in statement.Parameters)
                 command.Parameters.Add((NpgsqlParameter)parameter);
+            if (statement.HasNoTimeLimit)
+                command.CommandTimeout = 0;
             return command;
         }
     }

@@ -140,7 +140,7 @@ public sealed class SqliteDatabase : Database
 
     /// <summary>
     /// Writes a group in one transaction. A member that fails takes no other along: hardly any has written something by then, and if one has,
-    /// the group is written again, each member within a savepoint.
+    /// nothing of the group is written, which is then written in parts.
     /// </summary>
     private async Task<IReadOnlyList<Task>> WriteGroupAsync(IReadOnlyList<Func<Session, Task>> group)
     {
@@ -148,44 +148,35 @@ public sealed class SqliteDatabase : Database
         try
         {
             await writer.BeginWriteAsync(closing.Token).ConfigureAwait(false);
-            var outcomes = await RunMembersAsync(writer, group, inSavepoints: false).ConfigureAwait(false);
-            if (outcomes is null)
+            var outcomes = new Task[group.Count];
+            for (var i = 0; i < outcomes.Length; i++)
             {
+                var changes = writer.TotalChanges;
+                outcomes[i] = RunAsync(group[i]);
+                await outcomes[i].ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+                writer.RequireTransaction(outcomes[i]);
+                if (outcomes[i].IsCompletedSuccessfully || writer.TotalChanges == changes)
+                    continue;
                 writer.Run("ROLLBACK");
-                await writer.BeginWriteAsync(closing.Token).ConfigureAwait(false);
-                outcomes = await RunMembersAsync(writer, group, inSavepoints: true).ConfigureAwait(false);
+                return outcomes.Length == 1 ? outcomes : throw new HalfWrittenException();
             }
 
             writer.Run("COMMIT");
-            return outcomes!;
+            return outcomes;
         }
-        catch
+        catch (Exception exception) when (exception is not HalfWrittenException)
         {
             if (!writer.TryRollback())
                 await CloseWriterAsync().ConfigureAwait(false);
             throw;
         }
-    }
-
-    /// <summary>What became of each member, or null when one that had no savepoint has failed and left something behind.</summary>
-    private static async Task<IReadOnlyList<Task>?> RunMembersAsync(Session writer, IReadOnlyList<Func<Session, Task>> group, bool inSavepoints)
-    {
-        var outcomes = new Task[group.Count];
-        for (var i = 0; i < outcomes.Length; i++)
-        {
-            var changes = writer.TotalChanges;
-            outcomes[i] = inSavepoints ? writer.RunWithinSavepointAsync(group[i]) : RunAsync(group[i]);
-            await outcomes[i].ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-            writer.RequireTransaction(outcomes[i]);
-            if (!inSavepoints && !outcomes[i].IsCompletedSuccessfully && writer.TotalChanges != changes)
-                return null;
-        }
-
-        return outcomes;
 
         // What a member throws before its first await is its outcome too.
         async Task RunAsync(Func<Session, Task> work) => await work(writer).ConfigureAwait(false);
     }
+
+    /// <summary>A member of a group has failed and left something behind.</summary>
+    private sealed class HalfWrittenException : Exception;
 
     private async ValueTask CloseWriterAsync()
     {
@@ -228,8 +219,6 @@ public sealed class SqliteDatabase : Database
         /// <summary>One for each <see cref="RowsInsert"/>, of which the code has a few.</summary>
         private readonly Dictionary<string, sqlite3_stmt> preparedRows = [];
 
-        private bool inMember;
-
         private bool HasTransaction => raw.sqlite3_get_autocommit(connection.Handle) == 0;
 
         public void Run(string sql) => Prepare(sql).ExecuteNonQuery();
@@ -246,42 +235,16 @@ public sealed class SqliteDatabase : Database
             }
 
             SqliteException.ThrowExceptionForRC(result, connection.Handle);
-            inMember = false;
         }
 
         /// <summary>Rows changed since the connection was opened.</summary>
         public int TotalChanges => raw.sqlite3_total_changes(connection.Handle);
 
-        /// <summary>Runs a member of a group; when it fails, what it wrote is taken back.</summary>
-        public async Task RunWithinSavepointAsync(Func<Session, Task> work)
-        {
-            Run("SAVEPOINT member");
-            inMember = true;
-            try
-            {
-                await work(this).ConfigureAwait(false);
-            }
-            catch when (HasTransaction)
-            {
-                Run("ROLLBACK TO member");
-                EndMember();
-                throw;
-            }
-
-            EndMember();
-        }
-
         /// <summary>Makes sure that a member that failed has not taken the transaction along: SQLite ends it by itself when the disk is full.</summary>
         public void RequireTransaction(Task member)
         {
-            if (!HasTransaction || inMember)
+            if (!HasTransaction)
                 throw member.Exception?.InnerException ?? new InvalidOperationException("A write has ended the transaction that it shares with others.");
-        }
-
-        private void EndMember()
-        {
-            Run("RELEASE member");
-            inMember = false;
         }
 
         public bool TryRollback()

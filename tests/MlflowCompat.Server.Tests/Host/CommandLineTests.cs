@@ -19,7 +19,7 @@ public sealed class CommandLineTests
                 "--backend-store-uri", "postgresql://localhost/m", "--registry-store-uri", "postgresql://localhost/m",
                 "--default-artifact-root", "s3://bucket/a", "--artifacts-destination=s3://bucket", "--no-serve-artifacts", "--artifacts-only",
                 "-h", "0.0.0.0", "-p", "8080", "--static-prefix", "/p", "--allowed-hosts", "a, b:*,", "--cors-allowed-origins", "https://a",
-                "--x-frame-options", "deny", "--disable-security-middleware", "--log-format", "json",
+                "--x-frame-options", "deny", "--view-refresh-seconds", "0", "--disable-security-middleware", "--log-format", "json",
             ],
             NoVariables);
 
@@ -38,6 +38,7 @@ public sealed class CommandLineTests
                 CorsAllowedOrigins = ["https://a"],
                 XFrameOptions = "DENY",
                 DisableSecurityMiddleware = true,
+                ViewRefreshInterval = TimeSpan.Zero,
                 JsonLog = true,
             },
             options,
@@ -64,6 +65,7 @@ public sealed class CommandLineTests
             ["MLFLOW_SERVER_DISABLE_SECURITY_MIDDLEWARE"] = "True",
             ["MLFLOW_ARTIFACT_LOCATION_MAX_LENGTH"] = "100",
             ["MLFLOW_TRUNCATE_LONG_VALUES"] = "no",
+            ["MLFLOW_COMPAT_VIEW_REFRESH_SECONDS"] = "60",
         });
 
         Assert.Equivalent(
@@ -83,6 +85,7 @@ public sealed class CommandLineTests
                 DisableSecurityMiddleware = true,
                 ArtifactLocationMaxLength = 100,
                 TruncateLongValues = false,
+                ViewRefreshInterval = TimeSpan.FromMinutes(1),
             },
             options,
             strict: true);
@@ -141,6 +144,7 @@ public sealed class CommandLineTests
     [InlineData("--port", "-1")]
     [InlineData("--port", "65536")]
     [InlineData("--x-frame-options", "ALLOW")]
+    [InlineData("--view-refresh-seconds", "5m")]
     [InlineData("--log-format", "xml")]
     [InlineData("--static-prefix", "p")]
     [InlineData("--static-prefix", "/p/")]
