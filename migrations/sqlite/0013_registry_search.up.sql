@@ -1,18 +1,19 @@
 -- What the searches of the registry walk in the order of their answers (docs/schema.md, Indexes).
 
 -- Prompts are told from models by a tag, and hidden unless they are asked for: every search asks
--- for one kind, so the kind stands in front of every order.
+-- for one kind, so the kind stands in front of every order. Deleted versions are of no kind, and so
+-- in no search.
 ALTER TABLE registered_models ADD COLUMN is_prompt INTEGER NOT NULL
     GENERATED ALWAYS AS (COALESCE(lower(json_extract(tags, '$."mlflow.prompt.is_prompt"')) = 'true', 0)) VIRTUAL;
-ALTER TABLE model_registry ADD COLUMN is_prompt INTEGER NOT NULL
-    GENERATED ALWAYS AS (COALESCE(lower(json_extract(tags, '$."mlflow.prompt.is_prompt"')) = 'true', 0)) VIRTUAL;
+ALTER TABLE model_registry ADD COLUMN is_prompt INTEGER
+    GENERATED ALWAYS AS (CASE WHEN deleted_at IS NULL THEN COALESCE(lower(json_extract(tags, '$."mlflow.prompt.is_prompt"')) = 'true', 0) END) VIRTUAL;
 
 CREATE INDEX idx_registered_models_listing ON registered_models(is_prompt, registered_model_name);
 CREATE INDEX idx_registered_models_updated ON registered_models(is_prompt, updated_at DESC, registered_model_name);
 
 CREATE INDEX idx_registry_listing
-    ON model_registry(is_prompt, updated_at DESC, registered_model_name, model_version DESC) WHERE deleted_at IS NULL;
-CREATE INDEX idx_registry_name ON model_registry(is_prompt, registered_model_name, model_version DESC) WHERE deleted_at IS NULL;
+    ON model_registry(is_prompt, updated_at DESC, registered_model_name, model_version DESC);
+CREATE INDEX idx_registry_name ON model_registry(is_prompt, registered_model_name, model_version DESC);
 CREATE INDEX idx_registry_source_run ON model_registry(source_run_uuid);
 
 -- idx_registry_latest finds those in production, too.

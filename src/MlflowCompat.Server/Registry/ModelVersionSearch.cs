@@ -67,7 +67,8 @@ public sealed class ModelVersionSearch(Database database)
         var conditions = filter.Clauses.Select(clause => clause.Entity == EntityKind.Tag
             ? scope.Tag(sql, "model_registry.tags", clause)
             : Attribute(sql, clause));
-        return string.Join(" AND ", conditions.OfType<string>().Prepend(ModelVersionReader.IsThere).Prepend(scope.Kind("model_registry.is_prompt", isLookedUp)));
+        // Deleted versions are of neither kind.
+        return string.Join(" AND ", conditions.OfType<string>().Prepend(scope.Kind("model_registry.is_prompt", isLookedUp)));
     }
 
     private static string Attribute(StatementBuilder sql, Clause clause) => clause.Key switch
