@@ -21,27 +21,15 @@ internal sealed record HeldRegisteredModel(string Name, bool IsPrompt)
     /// <summary>Finds a registered model and holds it; null when there is none.</summary>
     public static Task<HeldRegisteredModel?> TryLockAsync(
         Database database, DatabaseSession session, string name, CancellationToken cancellationToken) =>
-        session.FirstOrDefaultAsync(Select(database, "registered_model_name = $1", "").Add(name), Read, cancellationToken);
-
-    /// <summary>
-    /// Holds those of two registered models that there are, in the order of their names: two renamings to each other's name do not wait
-    /// for each other.
-    /// </summary>
-    public static async Task<(HeldRegisteredModel? One, HeldRegisteredModel? Other)> TryLockBothAsync(
-        Database database, DatabaseSession session, string one, string other, CancellationToken cancellationToken)
-    {
-        var held = await session.ListAsync(
-            Select(database, "registered_model_name IN ($1, $2)", "ORDER BY registered_model_name").Add(one).Add(other), Read, cancellationToken)
-            .ConfigureAwait(false);
-        return (held.Find(model => model.Name == one), held.Find(model => model.Name == other));
-    }
+        session.FirstOrDefaultAsync(
+            database.Statement(
+                $"SELECT registered_model_name, {PromptTags.Value(database, "tags")} FROM registered_models WHERE registered_model_name = $1"
+                + database.Choose(" FOR UPDATE", "")).Add(name),
+            Read,
+            cancellationToken);
 
     /// <summary>The error for an unknown registered model.</summary>
     public static MlflowException NotFound(string name) => MlflowException.NotFound($"Registered Model with name={name} not found");
-
-    private static Statement Select(Database database, string condition, string order) => database.Statement(
-        $"SELECT registered_model_name, {PromptTags.Value(database, "tags")} FROM registered_models WHERE {condition} {order}"
-        + database.Choose(" FOR UPDATE", ""));
 
     private static HeldRegisteredModel Read(DbDataReader reader) =>
         new(reader.GetString(0), PromptTags.IsTrue(reader.GetStringOrNull(1)));

@@ -228,7 +228,12 @@ public sealed class ModelVersionStore(Database database, ServerOptions options)
             SetText("approval_notes", approval.ApprovalNotes);
             SetText("deployment_target", approval.DeploymentTarget);
             if (approval.ProductionMetrics is { } metrics)
-                changes.Add($"production_metrics = {sql.AddJson(JsonSerializer.Serialize(metrics, MlflowJson.TypeInfo<Dictionary<string, double>>()))}");
+            {
+                // As with metrics of runs, an infinity is the number next to it: JSON has none.
+                var finite = metrics.ToDictionary(metric => metric.Key, metric => Math.Clamp(metric.Value, double.MinValue, double.MaxValue));
+                changes.Add($"production_metrics = {sql.AddJson(JsonSerializer.Serialize(finite, MlflowJson.TypeInfo<Dictionary<string, double>>()))}");
+            }
+
             if (changes.Count == 0)
                 return await session.FirstOrDefaultAsync(SelectApproval(name, number), ReadApproval, token).ConfigureAwait(false) ?? throw NotFound();
 
@@ -287,7 +292,7 @@ public sealed class ModelVersionStore(Database database, ServerOptions options)
         if (held.IsPrompt && PromptTags.SayPrompt(version.Tags))
             return new Origin(null, version.RunId, null);
 
-        var model = version.ModelId is null ? null : await LockModelAsync(session, version.ModelId, cancellationToken).ConfigureAwait(false);
+        var model = version.ModelId is null ? null : await FindModelAsync(session, version.ModelId, hold: true, cancellationToken).ConfigureAwait(false);
         var ownRoot = !ModelVersionSource.IsLocal(version.Source) ? null
             : model is not null ? model.ArtifactLocation
             : version.RunId is not null ? await RunRootAsync(session, version.RunId, cancellationToken).ConfigureAwait(false)
@@ -300,7 +305,8 @@ public sealed class ModelVersionStore(Database database, ServerOptions options)
             var path = version.Source[ModelVersionSource.ModelsScheme.Length..].Trim('/');
             if (TryParseModelId(path) is not null)
             {
-                var named = path == version.ModelId ? model! : await LockModelAsync(session, path, cancellationToken).ConfigureAwait(false);
+                // Of two logged models only the one that is written to is held, so that nobody waits in a circle.
+                var named = await FindModelAsync(session, path, hold: model is null, cancellationToken).ConfigureAwait(false);
                 model ??= named;
                 storage = named.ArtifactLocation;
             }
@@ -314,13 +320,13 @@ public sealed class ModelVersionStore(Database database, ServerOptions options)
         return new Origin(storage, version.RunId ?? model?.SourceRunId, model);
     }
 
-    private async Task<LoggedModelRow> LockModelAsync(DatabaseSession session, string modelId, CancellationToken cancellationToken)
+    private async Task<LoggedModelRow> FindModelAsync(DatabaseSession session, string modelId, bool hold, CancellationToken cancellationToken)
     {
         const string Select = "SELECT model_id, model_file_path, source_run_uuid,";
         const string From = "FROM models WHERE model_uuid = $1 AND lifecycle_stage = 'active'";
         var row = TryParseModelId(modelId) is not { } id ? null : await session.FirstOrDefaultAsync(
             database.Statement(
-                $"{Select} tags ->> '{ModelVersionsTag}' {From} FOR NO KEY UPDATE",
+                $"{Select} tags ->> '{ModelVersionsTag}' {From}{(hold ? " FOR NO KEY UPDATE" : "")}",
                 $"{Select} json_extract(tags, '$.\"{ModelVersionsTag}\"') {From}").Add(id),
             reader => new LoggedModelRow(reader.GetInt64(0), reader.GetString(1), reader.GetStringOrNull(2), reader.GetStringOrNull(3)),
             cancellationToken).ConfigureAwait(false);
@@ -409,7 +415,7 @@ public sealed class ModelVersionStore(Database database, ServerOptions options)
     /// <param name="Model">The logged model, if it is one.</param>
     private sealed record Origin(string? StorageLocation, string? RunId, LoggedModelRow? Model);
 
-    /// <summary>A logged model that a transaction holds.</summary>
+    /// <summary>A logged model.</summary>
     private sealed record LoggedModelRow(long Key, string ArtifactLocation, string? SourceRunId, string? ModelVersions);
 }
 

@@ -31,7 +31,7 @@ public static class ModelVersionsApi
         routes.Post<SetModelVersionApproval, ModelVersionApprovalResponse>("model-versions/set-approval", SetApproval);
         routes.Get<ModelVersionRequest, ModelVersionApprovalResponse>("model-versions/get-approval", GetApproval);
 
-        endpoints.MapMethods("/model-versions/get-artifact", ReadMethods, GetArtifact);
+        endpoints.MapMethods("/model-versions/get-artifact", ReadMethods, GetArtifact).WithMetadata(new TrackingEndpoint());
     }
 
     private static async Task<ModelVersionResponse> Create(CreateModelVersion request, ModelVersionStore store, CancellationToken cancellationToken)

@@ -68,11 +68,15 @@ public sealed class RegisteredModelStore(Database database)
             return await database.WriteAsync(
                 async (session, token) =>
                 {
-                    var (held, other) = await HeldRegisteredModel.TryLockBothAsync(database, session, name, newName, token).ConfigureAwait(false);
-                    if (held is null)
-                        throw HeldRegisteredModel.NotFound(name);
-                    if (other is not null && newName != name)
-                        throw NameTaken(newName, other.IsPrompt, held.IsPrompt);
+                    var held = await HeldRegisteredModel.LockAsync(database, session, name, token).ConfigureAwait(false);
+                    // Only looked at, not held: renamings to each other's names would wait in a circle. Their primary key decides in the end.
+                    var takenBy = await session.FirstOrDefaultAsync(
+                        database.Statement(
+                            $"SELECT COALESCE({PromptTags.Value(database, "tags")}, '') FROM registered_models WHERE registered_model_name = $1").Add(newName),
+                        reader => reader.GetString(0),
+                        token).ConfigureAwait(false);
+                    if (takenBy is not null && newName != name)
+                        throw NameTaken(newName, PromptTags.IsTrue(takenBy), held.IsPrompt);
                     var now = Now();
                     // Versions and aliases follow by their foreign keys.
                     await session.ExecuteAsync(

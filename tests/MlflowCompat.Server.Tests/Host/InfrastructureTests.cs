@@ -85,6 +85,7 @@ public sealed class InfrastructureTests
     [Theory]
     [InlineData("GET", "/api/2.0/mlflow/experiments/get?experiment_id=0", HttpStatusCode.ServiceUnavailable)]
     [InlineData("POST", "/ajax-api/2.0/mlflow/runs/search", HttpStatusCode.ServiceUnavailable)]
+    [InlineData("GET", "/model-versions/get-artifact?name=n&version=1&path=p", HttpStatusCode.ServiceUnavailable)]
     [InlineData("GET", "/health", HttpStatusCode.OK)]
     [InlineData("GET", "/version", HttpStatusCode.OK)]
     [InlineData("GET", "/", HttpStatusCode.OK)]

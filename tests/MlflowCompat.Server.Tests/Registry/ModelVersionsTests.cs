@@ -435,12 +435,15 @@ public sealed class ModelVersionsTests
             approved_by = "ana",
             approval_notes = "fine",
             deployment_target = "eu-1",
-            production_metrics = new Dictionary<string, object> { ["mae"] = 0.5, ["n"] = 3, ["none"] = "NaN" },
+            production_metrics = new Dictionary<string, object> { ["mae"] = 0.5, ["n é"] = 3, ["none"] = "NaN", ["all"] = "Infinity", ["debt"] = "-inf" },
         }))["approval"]!.AsObject();
         Assert.Equal(("ana", "fine", "eu-1"), (
             (string)set["approved_by"]!, (string)set["approval_notes"]!, (string)set["deployment_target"]!));
         Assert.Equal(0.5, (double)set["production_metrics"]!["mae"]!);
+        Assert.Equal(3, (double)set["production_metrics"]!["n é"]!);
         Assert.Equal("NaN", (string)set["production_metrics"]!["none"]!);
+        Assert.Equal(double.MaxValue, (double)set["production_metrics"]!["all"]!);
+        Assert.Equal(double.MinValue, (double)set["production_metrics"]!["debt"]!);
         Assert.InRange((long)set["approved_at"]!, 1, long.MaxValue);
         Assert.True(JsonNode.DeepEquals(set, (await server.GetAsync($"model-versions/get-approval?name={name}&version=1"))["approval"]));
         Assert.True(JsonNode.DeepEquals(before, await server.GetVersionAsync(name, "1")));
@@ -464,6 +467,21 @@ public sealed class ModelVersionsTests
         await server.PostInvalidAsync("model-versions/set-approval", new { name, version = "1", deployment_target = new string('x', 101) }, "'deployment_target'");
         await server.PostInvalidAsync("model-versions/set-approval", """{"name": "x", "version": "1", "production_metrics": {"a": "b"}}""", "production_metrics");
         await server.PostInvalidAsync("model-versions/set-approval", """{"name": "x", "version": "1", "production_metrics": []}""", "production_metrics");
+        await server.PostInvalidAsync("model-versions/set-approval", """{"name": "x", "version": "1", "production_metrics": {"a\u0000": 1}}""", "production_metrics");
+    }
+
+    [Fact]
+    public async Task Approval_OfTheProgramAsItIsStarted_TakesAndTellsMetrics()
+    {
+        // Without what tests load, the serializer does less for the keys of maps.
+        await using var database = await TestDatabase.CreateAsync(DatabaseKind.Sqlite);
+        await using var server = await ServerProcess.StartAsync(database.Address);
+        var name = await server.CreateModelAsync();
+        await server.CreateVersionAsync(name);
+        var metrics = new Dictionary<string, double> { ["mae"] = 0.5 };
+        await server.PostAsync("model-versions/set-approval", new { name, version = "1", production_metrics = metrics });
+        var approval = (await server.GetAsync($"model-versions/get-approval?name={name}&version=1"))["approval"]!;
+        Assert.Equal(0.5, (double)approval["production_metrics"]!["mae"]!);
     }
 
     private static async Task<string> DownloadUriAsync(ApiServer server, string name, string version) =>
