@@ -17,7 +17,6 @@ import posixpath
 import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
 from pathlib import Path
 
 from checks import Checks, tracking_uri, unique
@@ -30,7 +29,6 @@ import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
 import requests  # noqa: E402
 import yaml  # noqa: E402
-from mlflow.exceptions import MlflowException  # noqa: E402
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository  # noqa: E402
 from mlflow.store.artifact.http_artifact_repo import HttpArtifactRepository  # noqa: E402
 from mlflow.tracking import MlflowClient  # noqa: E402

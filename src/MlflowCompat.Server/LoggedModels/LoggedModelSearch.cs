@@ -33,11 +33,22 @@ internal sealed class LoggedModelSearch
     private readonly StatementBuilder sql;
     private readonly LoggedModelQuery query;
 
+    /// <summary>The condition that a point <c>m</c> was measured on one of the data sets; null when any will do.</summary>
+    private readonly string? onDatasets;
+
     private LoggedModelSearch(Database database, LoggedModelQuery query)
     {
         this.database = database;
         this.query = query;
         sql = new StatementBuilder(database);
+        if (query.Datasets.Count == 0)
+            return;
+        // As lists, however many they are; a digest that was not given is "".
+        var names = sql.Add([.. query.Datasets.Select(dataset => dataset.DatasetName!)]);
+        var digests = sql.Add([.. query.Datasets.Select(dataset => dataset.DatasetDigest ?? "")]);
+        onDatasets = database.Choose(
+            $"EXISTS (SELECT 1 FROM unnest({names}, {digests}) AS d(name, digest) WHERE d.name = m.dataset_name AND d.digest IN ('', m.dataset_digest))",
+            $"EXISTS (SELECT 1 FROM json_each({names}) AS d WHERE d.value = m.dataset_name AND json_extract({digests}, '$[' || d.key || ']') IN ('', m.dataset_digest))");
     }
 
     /// <summary>A query for the keys (<c>model_id</c>) of a page of models, in the order of the page.</summary>
@@ -59,8 +70,8 @@ internal sealed class LoggedModelSearch
                 ? $"lm.experiment_id = ANY({ids})"
                 : $"lm.experiment_id IN (SELECT value FROM json_each({ids}))";
         var conditions = query.Filter.Clauses.Select(Condition).ToList();
-        if (query.Datasets.Count > 0 && !query.Filter.Clauses.Any(clause => clause.Entity == EntityKind.Metric))
-            conditions.Add(HasMetric(OnDatasets()));
+        if (onDatasets is not null && !query.Filter.Clauses.Any(clause => clause.Entity == EntityKind.Metric))
+            conditions.Add(HasMetric(onDatasets));
         var order = query.Order.Select(key => OrderKey(key.Term, key.Dataset)).ToList();
         if (!query.Order.Any(key => key.Term is { Entity: EntityKind.Attribute, Key: "creation_timestamp" }))
             order.Add("lm.created_at DESC");
@@ -73,7 +84,7 @@ internal sealed class LoggedModelSearch
     private string Condition(Clause clause) => clause.Entity switch
     {
         EntityKind.Metric => HasMetric($"m.metric_name = {sql.Add(clause.Key)} AND {Conditions.Number(sql, Value("m"), clause.Comparator, clause.Value)}"
-            + (query.Datasets.Count > 0 ? $" AND {OnDatasets()}" : "")),
+            + (onDatasets is null ? "" : $" AND {onDatasets}")),
         EntityKind.Param => Conditions.Tag(sql, "lm.hyperparameters", clause.Key, clause.Comparator, clause.Value),
         EntityKind.Tag => Conditions.Tag(sql, "lm.tags", clause.Key, clause.Comparator, clause.Value),
         _ => Attribute(clause),
@@ -82,8 +93,6 @@ internal sealed class LoggedModelSearch
     /// <summary>"Has a point with …": every clause may be met by another one.</summary>
     private string HasMetric(string condition) =>
         $"EXISTS (SELECT 1 FROM metrics m WHERE m.model_id = lm.model_id AND {condition}{database.Choose(" OFFSET 0", "")})";
-
-    private string OnDatasets() => $"({string.Join(" OR ", query.Datasets.Select(OnDataset))})";
 
     private string OnDataset(DatasetFilter dataset)
     {
