@@ -43,12 +43,12 @@ internal sealed class LoggedModelSearch
         sql = new StatementBuilder(database);
         if (query.Datasets.Count == 0)
             return;
-        // As lists, however many they are; a digest that was not given is "".
+        // As lists, however many they are. Without a digest the data set is meant that was logged without one, as in MLflow; "" stands for that.
         var names = sql.Add([.. query.Datasets.Select(dataset => dataset.DatasetName!)]);
         var digests = sql.Add([.. query.Datasets.Select(dataset => dataset.DatasetDigest ?? "")]);
         onDatasets = database.Choose(
-            $"EXISTS (SELECT 1 FROM unnest({names}, {digests}) AS d(name, digest) WHERE d.name = m.dataset_name AND d.digest IN ('', m.dataset_digest))",
-            $"EXISTS (SELECT 1 FROM json_each({names}) AS d WHERE d.value = m.dataset_name AND json_extract({digests}, '$[' || d.key || ']') IN ('', m.dataset_digest))");
+            $"EXISTS (SELECT 1 FROM unnest({names}, {digests}) AS d(name, digest) WHERE d.name = m.dataset_name AND d.digest = COALESCE(m.dataset_digest, ''))",
+            $"EXISTS (SELECT 1 FROM json_each({names}) AS d WHERE d.value = m.dataset_name AND json_extract({digests}, '$[' || d.key || ']') = COALESCE(m.dataset_digest, ''))");
     }
 
     /// <summary>A query for the keys (<c>model_id</c>) of a page of models, in the order of the page.</summary>
@@ -104,7 +104,7 @@ internal sealed class LoggedModelSearch
         return string.Join(" AND ", conditions);
     }
 
-    /// <summary>NaN compares as 0, which is how SQLite stores it (contract: search §10).</summary>
+    /// <summary>NaN compares as 0, which is how SQLite stores it and how MLflow knows it (contract: search §10).</summary>
     private string Value(string alias) => database.Choose($"(CASE WHEN {alias}.is_nan THEN 0 ELSE {alias}.metric_value END)", $"{alias}.metric_value");
 
     private string Attribute(Clause clause) => clause.Key switch
@@ -156,7 +156,7 @@ internal sealed class LoggedModelSearch
             : database.Choose($"lm.model_uuid <> ALL({ids})", $"lm.model_uuid NOT IN (SELECT value FROM json_each({ids}))");
     }
 
-    /// <summary>Models without a value come last in both directions, and NaN just before them.</summary>
+    /// <summary>Models without a value come last in both directions.</summary>
     private string OrderKey(OrderTerm term, DatasetFilter? dataset)
     {
         var direction = term.Ascending ? "ASC" : "DESC";
@@ -181,10 +181,8 @@ internal sealed class LoggedModelSearch
     /// <summary>The value at the latest (timestamp, step); of several that one that was logged last.</summary>
     private string LatestValue(OrderTerm term, DatasetFilter? dataset)
     {
-        // Stored values are finite, so that an infinity of the right sign comes after all of them.
-        var afterNumbers = (term.Ascending ? "" : "-") + database.Choose("'Infinity'::float8", "9e999");
         var onDataset = dataset is null ? "" : $" AND {OnDataset(dataset)}";
-        return $"(SELECT CASE WHEN m.is_nan THEN {afterNumbers} ELSE m.metric_value END FROM metrics m "
+        return $"(SELECT {Value("m")} FROM metrics m "
             + $"WHERE m.model_id = lm.model_id AND m.metric_name = {sql.Add(term.Key)}{onDataset} "
             + $"ORDER BY m.timestamp DESC, {database.Choose("COALESCE(m.timestamp_ms, -1) DESC, ", "")}m.metric_step DESC, m.metric_id DESC LIMIT 1)";
     }
