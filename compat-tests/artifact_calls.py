@@ -5,7 +5,7 @@
 
 Goes through the server or to S3 directly, as the server's experiments say; the latter needs boto3 and its AWS_* and
 MLFLOW_S3_* variables. Works with mlflow 2.x and 3.x. What the client lacks (matplotlib, PIL, scikit-learn) or the
-server (uploads in parts, logged models) is skipped or done the other way, and said.
+server (uploads in parts) is skipped or done the other way, and said.
 """
 
 import importlib.util
@@ -17,7 +17,6 @@ import posixpath
 import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
 from pathlib import Path
 
 from checks import Checks, tracking_uri, unique
@@ -30,7 +29,6 @@ import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
 import requests  # noqa: E402
 import yaml  # noqa: E402
-from mlflow.exceptions import MlflowException  # noqa: E402
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository  # noqa: E402
 from mlflow.store.artifact.http_artifact_repo import HttpArtifactRepository  # noqa: E402
 from mlflow.tracking import MlflowClient  # noqa: E402
@@ -156,20 +154,6 @@ def check_file(what, run_id, path, data):
 def get_artifact(run_id, path):
     """The download of the web interface."""
     return requests.get(f"{TRACKING_URI}/get-artifact", params={"run_id": run_id, "path": path}, timeout=60)
-
-
-@lru_cache
-def has_logged_models():
-    """Whether the server has what mlflow 3 keeps models in; older clients do without."""
-    if not hasattr(client, "create_logged_model"):
-        return True
-    try:
-        client.create_logged_model(experiment_id=experiment_id)
-        return True
-    except MlflowException as error:
-        if error.get_http_status_code() == 404:
-            return False
-        raise
 
 
 def is_mlflows_own():
@@ -356,9 +340,6 @@ def tables():
 
 @section("sklearn")
 def scikit_learn_model():
-    if not has_logged_models():
-        checks.skip("log_model of scikit-learn", f"mlflow {mlflow.__version__} makes a logged model, which the server does not have yet")
-        return
     from mlflow import sklearn as flavor
     from sklearn.linear_model import LinearRegression
 

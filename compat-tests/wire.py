@@ -15,7 +15,8 @@ import sys
 import tempfile
 
 GROUPS = ["experiments", "runs", "metrics", "params-tags", "search-runs", "search-experiments", "inputs", "outputs", "cli", "server",
-          "artifacts-proxy", "artifacts-multipart", "registry", "model-versions", "aliases", "prompts"]
+          "artifacts-proxy", "artifacts-multipart", "logged-models", "models", "registry", "model-versions", "aliases", "prompts",
+          "autolog", "optuna", "neuralforecast"]
 ROUNDS = 2
 HERE = os.path.dirname(os.path.abspath(__file__))
 

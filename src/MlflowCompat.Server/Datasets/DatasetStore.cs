@@ -36,15 +36,32 @@ public sealed class DatasetStore(Database database)
         },
         cancellationToken);
 
-    /// <summary>Links models to a run as its outputs; a model that is linked already stays as it is.</summary>
-    /// <exception cref="MlflowException">RESOURCE_DOES_NOT_EXIST; INVALID_PARAMETER_VALUE when the run is deleted.</exception>
+    /// <summary>Links models to a run as its outputs. The same output may be given again, but not with another step.</summary>
+    /// <exception cref="MlflowException">
+    /// RESOURCE_DOES_NOT_EXIST; INVALID_PARAMETER_VALUE when the run is deleted, or has one of the models as its output at another step.
+    /// </exception>
     public Task LogOutputsAsync(Guid runId, IReadOnlyList<ModelOutput> outputs, CancellationToken cancellationToken) => database.WriteAsync(
         async (session, token) =>
         {
             var run = await ActiveRun.LockAsync(database, session, runId, token).ConfigureAwait(false);
-            await session.ExecuteAsync(
-                [.. outputs.Select(output => Link(Guid.NewGuid(), "RUN_OUTPUT", IdText(run.Id), "MODEL_OUTPUT", output.ModelId!, output.Step ?? 0))],
-                token).ConfigureAwait(false);
+            var steps = (await session.ListAsync(
+                database.Statement(
+                    "SELECT destination_id, step FROM inputs WHERE source_type = 'RUN_OUTPUT' AND source_id = $1 AND destination_type = 'MODEL_OUTPUT' AND destination_id "
+                        + database.Choose("= ANY($2)", "IN (SELECT value FROM json_each($2))"))
+                    .Add(IdText(run.Id)).Add((IReadOnlyList<string>)[.. outputs.Select(output => output.ModelId!)]),
+                reader => (ModelId: reader.GetString(0), Step: reader.GetInt64(1)),
+                token).ConfigureAwait(false)).ToDictionary(row => row.ModelId, row => row.Step, StringComparer.Ordinal);
+            var links = new List<Statement>();
+            foreach (var output in outputs)
+            {
+                var step = output.Step ?? 0;
+                if (steps.TryAdd(output.ModelId!, step))
+                    links.Add(Link(Guid.NewGuid(), "RUN_OUTPUT", IdText(run.Id), "MODEL_OUTPUT", output.ModelId!, step));
+                else if (steps[output.ModelId!] is var linked && linked != step)
+                    throw MlflowException.InvalidParameter($"The model {MlflowException.Quote(output.ModelId!)} is an output of the run at step {linked}; it cannot be one at step {step} too.");
+            }
+
+            await session.ExecuteAsync(links, token).ConfigureAwait(false);
         },
         cancellationToken);
 

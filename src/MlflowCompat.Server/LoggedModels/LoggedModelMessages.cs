@@ -54,7 +54,7 @@ public sealed record LoggedModelData(List<KeyValue>? Params, List<LoggedModelMet
 
 /// <summary>A point of a metric of a logged model.</summary>
 /// <param name="Key">Name of the metric.</param>
-/// <param name="Value">Its value; NaN is printed "NaN".</param>
+/// <param name="Value">Its value; 0 for NaN, as in MLflow.</param>
 /// <param name="Timestamp">Milliseconds since 1970.</param>
 /// <param name="Step">Training step; any int64.</param>
 /// <param name="DatasetName">The data set that it was measured on; null when that was not said.</param>

@@ -94,7 +94,7 @@ internal static class LoggedModelReader
                 """).Add(rows.ConvertAll(row => row.Key)),
             reader => (Key: reader.GetInt64(0), Point: new LoggedModelMetric(
                 reader.GetString(1),
-                reader.GetBoolean(3) ? double.NaN : reader.GetDouble(2),
+                ShownValue(reader.GetDouble(2), reader.GetBoolean(3)),
                 reader.GetInt64(4),
                 reader.GetInt64(5),
                 reader.GetStringOrNull(6),
@@ -107,6 +107,12 @@ internal static class LoggedModelReader
             ? row.Model with { Data = row.Model.Data with { Metrics = metrics } }
             : row.Model);
     }
+
+    /// <summary>
+    /// MLflow answers 0 for a NaN of a model, and orders by it as 0; clients compare what they get. The table, and the run to which the
+    /// point was logged, say NaN.
+    /// </summary>
+    private static double ShownValue(double value, bool isNan) => isNan ? 0 : value;
 
     private static LoggedModel Read(DbDataReader reader, List<LoggedModelMetric>? metrics) => new(
         new LoggedModelInfo(
@@ -140,7 +146,7 @@ internal static class LoggedModelReader
         for (var i = 0; i < names.Length; i++)
         {
             metrics.Add(new LoggedModelMetric(
-                names[i], nans[i] ? double.NaN : numbers[i], timestamps[i], steps[i], datasets[i], digests[i], id, RunId.Format(runs[i])));
+                names[i], ShownValue(numbers[i], nans[i]), timestamps[i], steps[i], datasets[i], digests[i], id, RunId.Format(runs[i])));
         }
 
         return metrics;

@@ -33,11 +33,22 @@ internal sealed class LoggedModelSearch
     private readonly StatementBuilder sql;
     private readonly LoggedModelQuery query;
 
+    /// <summary>The condition that a point <c>m</c> was measured on one of the data sets; null when any will do.</summary>
+    private readonly string? onDatasets;
+
     private LoggedModelSearch(Database database, LoggedModelQuery query)
     {
         this.database = database;
         this.query = query;
         sql = new StatementBuilder(database);
+        if (query.Datasets.Count == 0)
+            return;
+        // As lists, however many they are. Without a digest the data set is meant that was logged without one, as in MLflow; "" stands for that.
+        var names = sql.Add([.. query.Datasets.Select(dataset => dataset.DatasetName!)]);
+        var digests = sql.Add([.. query.Datasets.Select(dataset => dataset.DatasetDigest ?? "")]);
+        onDatasets = database.Choose(
+            $"EXISTS (SELECT 1 FROM unnest({names}, {digests}) AS d(name, digest) WHERE d.name = m.dataset_name AND d.digest = COALESCE(m.dataset_digest, ''))",
+            $"EXISTS (SELECT 1 FROM json_each({names}) AS d WHERE d.value = m.dataset_name AND json_extract({digests}, '$[' || d.key || ']') = COALESCE(m.dataset_digest, ''))");
     }
 
     /// <summary>A query for the keys (<c>model_id</c>) of a page of models, in the order of the page.</summary>
@@ -59,8 +70,8 @@ internal sealed class LoggedModelSearch
                 ? $"lm.experiment_id = ANY({ids})"
                 : $"lm.experiment_id IN (SELECT value FROM json_each({ids}))";
         var conditions = query.Filter.Clauses.Select(Condition).ToList();
-        if (query.Datasets.Count > 0 && !query.Filter.Clauses.Any(clause => clause.Entity == EntityKind.Metric))
-            conditions.Add(HasMetric(OnDatasets()));
+        if (onDatasets is not null && !query.Filter.Clauses.Any(clause => clause.Entity == EntityKind.Metric))
+            conditions.Add(HasMetric(onDatasets));
         var order = query.Order.Select(key => OrderKey(key.Term, key.Dataset)).ToList();
         if (!query.Order.Any(key => key.Term is { Entity: EntityKind.Attribute, Key: "creation_timestamp" }))
             order.Add("lm.created_at DESC");
@@ -73,7 +84,7 @@ internal sealed class LoggedModelSearch
     private string Condition(Clause clause) => clause.Entity switch
     {
         EntityKind.Metric => HasMetric($"m.metric_name = {sql.Add(clause.Key)} AND {Conditions.Number(sql, Value("m"), clause.Comparator, clause.Value)}"
-            + (query.Datasets.Count > 0 ? $" AND {OnDatasets()}" : "")),
+            + (onDatasets is null ? "" : $" AND {onDatasets}")),
         EntityKind.Param => Conditions.Tag(sql, "lm.hyperparameters", clause.Key, clause.Comparator, clause.Value),
         EntityKind.Tag => Conditions.Tag(sql, "lm.tags", clause.Key, clause.Comparator, clause.Value),
         _ => Attribute(clause),
@@ -82,8 +93,6 @@ internal sealed class LoggedModelSearch
     /// <summary>"Has a point with …": every clause may be met by another one.</summary>
     private string HasMetric(string condition) =>
         $"EXISTS (SELECT 1 FROM metrics m WHERE m.model_id = lm.model_id AND {condition}{database.Choose(" OFFSET 0", "")})";
-
-    private string OnDatasets() => $"({string.Join(" OR ", query.Datasets.Select(OnDataset))})";
 
     private string OnDataset(DatasetFilter dataset)
     {
@@ -95,7 +104,7 @@ internal sealed class LoggedModelSearch
         return string.Join(" AND ", conditions);
     }
 
-    /// <summary>NaN compares as 0, which is how SQLite stores it (contract: search §10).</summary>
+    /// <summary>NaN compares as 0, which is how SQLite stores it and how MLflow knows it (contract: search §10).</summary>
     private string Value(string alias) => database.Choose($"(CASE WHEN {alias}.is_nan THEN 0 ELSE {alias}.metric_value END)", $"{alias}.metric_value");
 
     private string Attribute(Clause clause) => clause.Key switch
@@ -147,7 +156,7 @@ internal sealed class LoggedModelSearch
             : database.Choose($"lm.model_uuid <> ALL({ids})", $"lm.model_uuid NOT IN (SELECT value FROM json_each({ids}))");
     }
 
-    /// <summary>Models without a value come last in both directions, and NaN just before them.</summary>
+    /// <summary>Models without a value come last in both directions.</summary>
     private string OrderKey(OrderTerm term, DatasetFilter? dataset)
     {
         var direction = term.Ascending ? "ASC" : "DESC";
@@ -172,10 +181,8 @@ internal sealed class LoggedModelSearch
     /// <summary>The value at the latest (timestamp, step); of several that one that was logged last.</summary>
     private string LatestValue(OrderTerm term, DatasetFilter? dataset)
     {
-        // Stored values are finite, so that an infinity of the right sign comes after all of them.
-        var afterNumbers = (term.Ascending ? "" : "-") + database.Choose("'Infinity'::float8", "9e999");
         var onDataset = dataset is null ? "" : $" AND {OnDataset(dataset)}";
-        return $"(SELECT CASE WHEN m.is_nan THEN {afterNumbers} ELSE m.metric_value END FROM metrics m "
+        return $"(SELECT {Value("m")} FROM metrics m "
             + $"WHERE m.model_id = lm.model_id AND m.metric_name = {sql.Add(term.Key)}{onDataset} "
             + $"ORDER BY m.timestamp DESC, {database.Choose("COALESCE(m.timestamp_ms, -1) DESC, ", "")}m.metric_step DESC, m.metric_id DESC LIMIT 1)";
     }

@@ -102,16 +102,30 @@ public sealed class LogInputsTests
     {
         var server = await TestServer.SharedAsync(kind);
         var id = await server.CreateRunAsync();
-        for (var step = 1; step <= 3; step++)
+        for (var i = 0; i < 3; i++)
         {
             await server.PostAsync("runs/log-inputs", new { run_id = id, models = new[] { new { model_id = "m-in" }, new { model_id = "m-in" } } });
-            await server.PostAsync("runs/outputs", new { run_id = id, models = new[] { new { model_id = "m-out", step }, new { model_id = "m-out", step = 9 } } });
+            await server.PostAsync("runs/outputs", new { run_id = id, models = new[] { new { model_id = "m-out", step = 1 }, new { model_id = "m-out", step = 1 } } });
         }
 
         var run = await server.GetRunAsync(id);
         Assert.Equal("m-in", (string)Assert.Single(run["inputs"]!["model_inputs"]!.AsArray())!["model_id"]!);
         var output = Assert.Single(run["outputs"]!["model_outputs"]!.AsArray())!;
         Assert.Equal(("m-out", 1), ((string)output["model_id"]!, (int)output["step"]!));
+    }
+
+    [Theory, BothDatabases]
+    public async Task Output_AtAnotherStep_IsRefused_WithAllThatCameWithIt(DatabaseKind kind)
+    {
+        var server = await TestServer.SharedAsync(kind);
+        var id = await server.CreateRunAsync();
+        await server.PostAsync("runs/outputs", new { run_id = id, models = new[] { new { model_id = "m-out", step = 5 } } });
+        await server.PostInvalidAsync("runs/outputs", new { run_id = id, models = new object[] { new { model_id = "m-new", step = 5 }, new { model_id = "m-out", step = 77 } } }, "m-out");
+        await server.PostInvalidAsync("runs/outputs", new { run_id = id, models = new object[] { new { model_id = "m-out" } } }, "m-out");
+        await server.PostInvalidAsync("runs/outputs", new { run_id = id, models = new[] { new { model_id = "m-new", step = 1 }, new { model_id = "m-new", step = 2 } } }, "m-new");
+
+        var output = Assert.Single((await server.GetRunAsync(id))["outputs"]!["model_outputs"]!.AsArray())!;
+        Assert.Equal(("m-out", 5), ((string)output["model_id"]!, (int)output["step"]!));
     }
 
     [Theory, BothDatabases]

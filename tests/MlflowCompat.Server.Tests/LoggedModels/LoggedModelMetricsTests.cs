@@ -38,16 +38,19 @@ public sealed class LoggedModelMetricsTests
         {
             Metric("mae", 0.5, 10, 1, "etth1", "d1"),
             Metric("mae", 0.25, 20, 2, null, null),
-            Metric("rmse", "NaN", 20, -1, "only a name", null),
+            // The run says NaN, below; a model says 0, as MLflow's.
+            Metric("rmse", 0.0, 20, -1, "only a name", null),
             Metric("rmse", double.MinValue, 21, 0, null, "only a digest"),
         };
         Assert.Equal(expected, (await server.GetModelAsync(model)).ModelMetrics().Select(metric => metric.ToJsonString()));
         var found = Assert.Single((await server.PostAsync("logged-models/search", new { experiment_ids = new[] { (string)seen["info"]!["experiment_id"]! } }))["models"]!.AsArray());
         Assert.Equal(expected, found!.AsObject().ModelMetrics().Select(metric => metric.ToJsonString()));
 
-        string Metric(string key, object value, long timestamp, long step, string? dataset, string? digest)
+        Assert.Equal("NaN", (string?)(await server.GetAsync($"metrics/get-history?run_id={run}&metric_key=rmse"))["metrics"]![0]!["value"]);
+
+        string Metric(string key, double value, long timestamp, long step, string? dataset, string? digest)
         {
-            var metric = new JsonObject { ["key"] = key, ["value"] = value is string text ? text : (double)value, ["timestamp"] = timestamp, ["step"] = step };
+            var metric = new JsonObject { ["key"] = key, ["value"] = value, ["timestamp"] = timestamp, ["step"] = step };
             if (dataset is not null)
                 metric["dataset_name"] = dataset;
             if (digest is not null)

@@ -101,11 +101,13 @@ public sealed class SearchLoggedModelsTests
     [Theory]
     [BothDatabases(null, "d1", "g1", "A")]
     [BothDatabases(null, "d1", "zz", "")]
-    [BothDatabases(null, "d1", null, "A")]
+    [BothDatabases(null, "d1", null, "")]
+    [BothDatabases(null, "d3", null, "C")]
     [BothDatabases(null, "d2", "g2", "B")]
     [BothDatabases("metrics.acc > 0.4", "d2", "g2", "B")]
     [BothDatabases("metrics.acc > 0.6", "d2", "g2", "")]
-    [BothDatabases("metrics.acc > 0.6", "d1", null, "A")]
+    [BothDatabases("metrics.acc > 0.6", "d1", null, "")]
+    [BothDatabases("metrics.loss < 1", "d3", null, "C")]
     [BothDatabases("name = 'B'", "d1", null, "")]
     [BothDatabases("tags.t = 'x'", "d1", "g1", "A")]
     public async Task Datasets_RestrictWhatMetricsAreLookedAt(DatabaseKind kind, string? filter, string dataset, string? digest, string expected)
@@ -124,7 +126,7 @@ public sealed class SearchLoggedModelsTests
     [BothDatabases("metrics.acc", true, "d2", "g2", "B C A")]
     [BothDatabases("metrics.acc", true, "d2", "zz", "C B A")]
     [BothDatabases("metrics.acc", true, null, "g1", "A C B")]
-    [BothDatabases("metrics.loss", true, null, null, "B C A")]
+    [BothDatabases("metrics.loss", true, null, null, "C B A")]
     [BothDatabases("metrics.loss", false, null, null, "B C A")]
     [BothDatabases("metrics.val/acc 1", true, null, null, "C B A")]
     [BothDatabases("metrics.none", false, null, null, "C B A")]
@@ -333,7 +335,7 @@ public sealed class SearchLoggedModelsTests
                 new { key = "acc", value = 0.9, timestamp = 1, model_id = a, dataset_name = "d1", dataset_digest = "g1" },
                 new { key = "acc", value = 0.5, timestamp = 1, model_id = b, dataset_name = "d2", dataset_digest = "g2" },
                 new { key = "acc", value = 0.95, timestamp = 2, model_id = b },
-                new { key = "loss", value = "NaN", timestamp = 1, model_id = c },
+                new { key = "loss", value = "NaN", timestamp = 1, model_id = c, dataset_name = "d3" },
                 new { key = "loss", value = 7, timestamp = 1, model_id = b },
                 new { key = "val/acc 1", value = 1, timestamp = 1, model_id = c },
             },
