@@ -9,6 +9,7 @@ using MlflowCompat.Server.Http;
 using MlflowCompat.Server.LoggedModels;
 using MlflowCompat.Server.Metrics;
 using MlflowCompat.Server.Runs;
+using MlflowCompat.Server.Webhooks;
 using MlflowCompat.Storage;
 
 namespace MlflowCompat.Server;
@@ -58,6 +59,15 @@ public static class MlflowApp
         builder.Services.AddSingleton<ArtifactFiles>();
         builder.Services.AddSingleton<ArtifactUpkeep>();
         builder.Services.AddHostedService(services => services.GetRequiredService<ArtifactUpkeep>());
+        builder.Services.AddSingleton(options.Webhooks);
+        builder.Services.AddSingleton<WebhookSecrets>();
+        builder.Services.AddSingleton<WebhookAddress>();
+        builder.Services.AddSingleton<WebhookSender>();
+        builder.Services.AddSingleton<WebhookOutbox>();
+        builder.Services.AddSingleton<WebhookDeliveries>();
+        builder.Services.AddScoped<WebhookStore>();
+        if (!options.ArtifactsOnly)
+            builder.Services.AddHostedService<WebhookDelivery>();
 
         var app = builder.Build();
         app.UsePathBase(options.StaticPrefix);
@@ -74,6 +84,7 @@ public static class MlflowApp
         app.MapMetrics();
         app.MapDatasets();
         app.MapLoggedModels();
+        app.MapWebhooks();
         app.MapArtifactProxy();
         app.MapRunArtifacts();
         return app;

@@ -83,11 +83,12 @@ internal sealed class ApiDocument
     {
         // /api/2.0/mlflow/experiments/get-by-name
         var steps = path.Split('/')[4..];
+        var inPath = steps.Where(step => step.StartsWith('{')).Select(step => step.Trim('{', '}')).ToHashSet(StringComparer.Ordinal);
         var tag = steps[0];
         Document.Tags!.Add(new OpenApiTag { Name = tag });
         var operation = new OpenApiOperation
         {
-            OperationId = method.ToLowerInvariant() + string.Concat(steps.SelectMany(step => step.Split('-')).Select(Capitalized)),
+            OperationId = method.ToLowerInvariant() + string.Concat(steps.SelectMany(step => step.Trim('{', '}').Split('-', '_')).Select(Capitalized)),
             Tags = new HashSet<OpenApiTagReference> { new(tag, Document) },
             Responses = new OpenApiResponses
             {
@@ -99,23 +100,27 @@ internal sealed class ApiDocument
                 ["default"] = new OpenApiResponseReference(ErrorResponse, Document),
             },
         };
-        if (method == HttpMethods.Get)
-            operation.Parameters = [.. Parameters(messages.Request)];
-        else
-            operation.RequestBody = new OpenApiRequestBody { Content = Json(Schema(messages.Request)), Required = true };
+        var isQuery = method == HttpMethods.Get;
+        if (isQuery || inPath.Count > 0)
+            operation.Parameters = [.. Parameters(messages.Request, inPath, isQuery)];
+        if (!isQuery && Properties(messages.Request).Any(property => !inPath.Contains(property.Name)))
+            operation.RequestBody = new OpenApiRequestBody { Content = Json(Schema(messages.Request)), Required = method == HttpMethods.Post };
 
         if (!Document.Paths.TryGetValue(path, out var item))
             Document.Paths.Add(path, item = new OpenApiPathItem());
         ((OpenApiPathItem)item).AddOperation(HttpMethod.Parse(method), operation);
     }
 
-    private IEnumerable<IOpenApiParameter> Parameters(Type message) => Properties(message).Select(property => new OpenApiParameter
-    {
-        Name = property.Name,
-        In = ParameterLocation.Query,
-        Description = comments.Of(property),
-        Schema = Schema(property.PropertyType),
-    });
+    private IEnumerable<IOpenApiParameter> Parameters(Type message, HashSet<string> inPath, bool isQuery) => Properties(message)
+        .Where(property => isQuery || inPath.Contains(property.Name))
+        .Select(property => new OpenApiParameter
+        {
+            Name = property.Name,
+            In = inPath.Contains(property.Name) ? ParameterLocation.Path : ParameterLocation.Query,
+            Required = inPath.Contains(property.Name),
+            Description = comments.Of(property),
+            Schema = Schema(property.PropertyType),
+        });
 
     /// <summary>The schema of a type; those of messages and enums are kept once and referred to.</summary>
     private IOpenApiSchema Schema(Type type)

@@ -35,7 +35,8 @@ public static class MlflowJson
                     Metrics.MetricsJson.Default,
                     Datasets.DatasetsJson.Default,
                     Artifacts.ArtifactsJson.Default,
-                    LoggedModels.LoggedModelsJson.Default)
+                    LoggedModels.LoggedModelsJson.Default,
+                    Webhooks.WebhooksJson.Default)
                 .WithAddedModifier(AcceptCamelCase)
                 .WithAddedModifier(RefuseNullElements),
         };

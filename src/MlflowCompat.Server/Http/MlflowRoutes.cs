@@ -4,7 +4,8 @@ namespace MlflowCompat.Server.Http;
 
 /// <summary>
 /// Maps the endpoints of one capability. A route is named by what follows its prefix and is mapped under every prefix that it has at once,
-/// with the same handler and the same policies, so that no alias can miss a check (contract: endpoints §0).
+/// with the same handler and the same policies, so that no alias can miss a check (contract: endpoints §0). A part of the path in braces is
+/// the field of the message that has this name.
 /// </summary>
 /// <typeparam name="TStore">What the handlers work on; made for each request.</typeparam>
 /// <param name="endpoints">Where the routes go.</param>
@@ -16,6 +17,8 @@ public sealed class MlflowRoutes<TStore>(IEndpointRouteBuilder endpoints)
 
     private static readonly string[] GetMethods = [HttpMethods.Get, HttpMethods.Head];
     private static readonly string[] PostMethods = [HttpMethods.Post];
+    private static readonly string[] PatchMethods = [HttpMethods.Patch];
+    private static readonly string[] DeleteMethods = [HttpMethods.Delete];
 
     /// <summary>Maps GET (and HEAD), with the message in the query string.</summary>
     public void Get<TRequest, TResponse>(string route, Func<TRequest, TStore, CancellationToken, Task<TResponse>> handler)
@@ -24,6 +27,14 @@ public sealed class MlflowRoutes<TStore>(IEndpointRouteBuilder endpoints)
     /// <summary>Maps POST, with the message as JSON body.</summary>
     public void Post<TRequest, TResponse>(string route, Func<TRequest, TStore, CancellationToken, Task<TResponse>> handler)
         where TRequest : class, new() => Map(BothTwins, route, PostMethods, handler);
+
+    /// <summary>Maps PATCH, with the message as JSON body of any type.</summary>
+    public void Patch<TRequest, TResponse>(string route, Func<TRequest, TStore, CancellationToken, Task<TResponse>> handler)
+        where TRequest : class, new() => Map(BothTwins, route, PatchMethods, handler);
+
+    /// <summary>Maps DELETE, with the message as JSON body of any type.</summary>
+    public void Delete<TRequest, TResponse>(string route, Func<TRequest, TStore, CancellationToken, Task<TResponse>> handler)
+        where TRequest : class, new() => Map(BothTwins, route, DeleteMethods, handler);
 
     /// <summary>Maps GET for the web interface only: the twin under /api is no endpoint.</summary>
     public void AjaxGet<TRequest, TResponse>(string route, Func<TRequest, TStore, CancellationToken, Task<TResponse>> handler)
@@ -64,6 +75,7 @@ public sealed class MlflowRoutes<TStore>(IEndpointRouteBuilder endpoints)
         async Task Handle(HttpContext context)
         {
             var request = await RequestBinding.ReadAsync<TRequest>(context).ConfigureAwait(false);
+            RequestBinding.SetPathFields(request, context.Request.RouteValues);
             await answer(request, context.RequestServices.GetRequiredService<TStore>(), context).ConfigureAwait(false);
         }
     }

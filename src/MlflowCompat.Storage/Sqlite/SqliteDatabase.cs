@@ -157,6 +157,7 @@ public sealed class SqliteDatabase : Database
             }
 
             writer.Run("COMMIT");
+            writer.Committed();
             return outcomes!;
         }
         catch
@@ -173,10 +174,12 @@ public sealed class SqliteDatabase : Database
         var outcomes = new Task[group.Count];
         for (var i = 0; i < outcomes.Length; i++)
         {
-            var changes = writer.TotalChanges;
+            var (changes, actions) = (writer.TotalChanges, writer.ActionCount);
             outcomes[i] = inSavepoints ? writer.RunWithinSavepointAsync(group[i]) : RunAsync(group[i]);
             await outcomes[i].ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             writer.RequireTransaction(outcomes[i]);
+            if (!outcomes[i].IsCompletedSuccessfully)
+                writer.ForgetActions(actions);
             if (!inSavepoints && !outcomes[i].IsCompletedSuccessfully && writer.TotalChanges != changes)
                 return null;
         }
@@ -228,6 +231,8 @@ public sealed class SqliteDatabase : Database
         /// <summary>One for each <see cref="RowsInsert"/>, of which the code has a few.</summary>
         private readonly Dictionary<string, sqlite3_stmt> preparedRows = [];
 
+        private readonly List<Action> afterCommit = [];
+
         private bool inMember;
 
         private bool HasTransaction => raw.sqlite3_get_autocommit(connection.Handle) == 0;
@@ -247,7 +252,23 @@ public sealed class SqliteDatabase : Database
 
             SqliteException.ThrowExceptionForRC(result, connection.Handle);
             inMember = false;
+            afterCommit.Clear();
         }
+
+        public override void AfterCommit(Action action)
+        {
+            RequireWriter();
+            afterCommit.Add(action);
+        }
+
+        /// <summary>How much is to be done after the commit.</summary>
+        public int ActionCount => afterCommit.Count;
+
+        /// <summary>Leaves out what a member wanted done that has failed.</summary>
+        public void ForgetActions(int kept) => afterCommit.RemoveRange(kept, afterCommit.Count - kept);
+
+        /// <summary>Does what was to be done after the commit.</summary>
+        public void Committed() => afterCommit.ForEach(action => action());
 
         /// <summary>Rows changed since the connection was opened.</summary>
         public int TotalChanges => raw.sqlite3_total_changes(connection.Handle);
