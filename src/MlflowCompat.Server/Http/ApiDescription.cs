@@ -83,7 +83,6 @@ internal sealed class ApiDocument
     {
         // /api/2.0/mlflow/experiments/get-by-name
         var steps = path.Split('/')[4..];
-        var inPath = steps.Where(step => step.StartsWith('{')).Select(step => step.Trim('{', '}')).ToHashSet(StringComparer.Ordinal);
         var tag = steps[0];
         Document.Tags!.Add(new OpenApiTag { Name = tag });
         var operation = new OpenApiOperation
@@ -100,27 +99,25 @@ internal sealed class ApiDocument
                 ["default"] = new OpenApiResponseReference(ErrorResponse, Document),
             },
         };
-        var isQuery = method == HttpMethods.Get;
-        if (isQuery || inPath.Count > 0)
-            operation.Parameters = [.. Parameters(messages.Request, inPath, isQuery)];
-        if (!isQuery && Properties(messages.Request).Any(property => !inPath.Contains(property.Name)))
-            operation.RequestBody = new OpenApiRequestBody { Content = Json(Schema(messages.Request)), Required = method == HttpMethods.Post };
+        operation.Parameters = [.. Fields(messages.Request).Where(InPathAttribute.IsOn).Select(field => Parameter(field, ParameterLocation.Path))];
+        if (method == HttpMethods.Get)
+            operation.Parameters = [.. operation.Parameters, .. Properties(messages.Request).Select(field => Parameter(field, ParameterLocation.Query))];
+        else if (method != HttpMethods.Delete || Properties(messages.Request).Any())
+            operation.RequestBody = new OpenApiRequestBody { Content = Json(Schema(messages.Request)), Required = true };
 
         if (!Document.Paths.TryGetValue(path, out var item))
             Document.Paths.Add(path, item = new OpenApiPathItem());
         ((OpenApiPathItem)item).AddOperation(HttpMethod.Parse(method), operation);
     }
 
-    private IEnumerable<IOpenApiParameter> Parameters(Type message, HashSet<string> inPath, bool isQuery) => Properties(message)
-        .Where(property => isQuery || inPath.Contains(property.Name))
-        .Select(property => new OpenApiParameter
-        {
-            Name = property.Name,
-            In = inPath.Contains(property.Name) ? ParameterLocation.Path : ParameterLocation.Query,
-            Required = inPath.Contains(property.Name),
-            Description = comments.Of(property),
-            Schema = Schema(property.PropertyType),
-        });
+    private OpenApiParameter Parameter(JsonPropertyInfo field, ParameterLocation place) => new()
+    {
+        Name = field.Name,
+        In = place,
+        Required = place == ParameterLocation.Path,
+        Description = comments.Of(field),
+        Schema = Schema(field.PropertyType),
+    };
 
     /// <summary>The schema of a type; those of messages and enums are kept once and referred to.</summary>
     private IOpenApiSchema Schema(Type type)
@@ -202,8 +199,11 @@ internal sealed class ApiDocument
         return new OpenApiSchemaReference(type.Name, Document);
     }
 
+    /// <summary>The fields of a message that do not stand in the path.</summary>
+    private static IEnumerable<JsonPropertyInfo> Properties(Type message) => Fields(message).Where(field => !InPathAttribute.IsOn(field));
+
     /// <summary>What can be read but not written is a second spelling of a name.</summary>
-    private static IEnumerable<JsonPropertyInfo> Properties(Type message) =>
+    private static IEnumerable<JsonPropertyInfo> Fields(Type message) =>
         MlflowJson.Options.GetTypeInfo(message).Properties.Where(property => property.Get is not null);
 
     private static Dictionary<string, OpenApiMediaType> Json(IOpenApiSchema schema) => new()

@@ -1,11 +1,13 @@
 using System.Reflection;
+using System.Text.Json.Serialization.Metadata;
+using Microsoft.AspNetCore.Http.Features;
+using Microsoft.AspNetCore.Routing.Patterns;
 
 namespace MlflowCompat.Server.Http;
 
 /// <summary>
 /// Maps the endpoints of one capability. A route is named by what follows its prefix and is mapped under every prefix that it has at once,
-/// with the same handler and the same policies, so that no alias can miss a check (contract: endpoints §0). A part of the path in braces is
-/// the field of the message that has this name.
+/// with the same handler and the same policies, so that no alias can miss a check (contract: endpoints §0).
 /// </summary>
 /// <typeparam name="TStore">What the handlers work on; made for each request.</typeparam>
 /// <param name="endpoints">Where the routes go.</param>
@@ -28,11 +30,11 @@ public sealed class MlflowRoutes<TStore>(IEndpointRouteBuilder endpoints)
     public void Post<TRequest, TResponse>(string route, Func<TRequest, TStore, CancellationToken, Task<TResponse>> handler)
         where TRequest : class, new() => Map(BothTwins, route, PostMethods, handler);
 
-    /// <summary>Maps PATCH, with the message as JSON body of any type.</summary>
+    /// <summary>Maps PATCH, with the message as JSON body.</summary>
     public void Patch<TRequest, TResponse>(string route, Func<TRequest, TStore, CancellationToken, Task<TResponse>> handler)
         where TRequest : class, new() => Map(BothTwins, route, PatchMethods, handler);
 
-    /// <summary>Maps DELETE, with the message as JSON body of any type.</summary>
+    /// <summary>Maps DELETE, with the message as JSON body, if there is one.</summary>
     public void Delete<TRequest, TResponse>(string route, Func<TRequest, TStore, CancellationToken, Task<TResponse>> handler)
         where TRequest : class, new() => Map(BothTwins, route, DeleteMethods, handler);
 
@@ -69,16 +71,51 @@ public sealed class MlflowRoutes<TStore>(IEndpointRouteBuilder endpoints)
         where TRequest : class, new()
     {
         var operation = new MlflowOperation(typeof(TRequest), typeof(TResponse));
+        var inPath = PathFields<TRequest>(route);
         foreach (var prefix in prefixes)
             endpoints.MapMethods(prefix + route, methods, Handle).WithMetadata(handler, operation);
 
         async Task Handle(HttpContext context)
         {
             var request = await RequestBinding.ReadAsync<TRequest>(context).ConfigureAwait(false);
-            RequestBinding.SetPathFields(request, context.Request.RouteValues);
+            foreach (var field in inPath)
+            {
+                var value = (string)context.GetRouteValue(field.Name)!;
+                if (HasEncodedSlash(context, value))
+                {
+                    context.Response.StatusCode = StatusCodes.Status404NotFound;
+                    return;
+                }
+
+                field.Set!(request, value);
+            }
+
             await answer(request, context.RequestServices.GetRequiredService<TStore>(), context).ConfigureAwait(false);
         }
     }
+
+    private static JsonPropertyInfo[] PathFields<TRequest>(string route)
+    {
+        if (!route.Contains('{', StringComparison.Ordinal))
+            return [];
+        var names = RoutePatternFactory.Parse(route).Parameters.Select(parameter => parameter.Name);
+        return [.. names.Select(name => MlflowJson.TypeInfo<TRequest>().Properties.Single(field => field.Name == name && InPathAttribute.IsOn(field)))];
+    }
+
+    /// <summary>
+    /// Whether a client has encoded a slash, which routing leaves as it is: the reference takes it for one, and finds no route (contract: endpoints §6).
+    /// </summary>
+    private static bool HasEncodedSlash(HttpContext context, string value) =>
+        value.Contains("%2F", StringComparison.OrdinalIgnoreCase)
+        && context.Features.GetRequiredFeature<IHttpRequestFeature>().RawTarget.Contains("%2F", StringComparison.OrdinalIgnoreCase);
+}
+
+/// <summary>Marks a field of a message that stands in the path of its route, as the route's parameter of the same name, and nowhere else.</summary>
+[AttributeUsage(AttributeTargets.Property)]
+public sealed class InPathAttribute : Attribute
+{
+    /// <summary>Whether a field is marked.</summary>
+    public static bool IsOn(JsonPropertyInfo field) => field.AttributeProvider?.IsDefined(typeof(InPathAttribute), inherit: true) == true;
 }
 
 /// <summary>Which messages an endpoint speaks, for the description of the API.</summary>

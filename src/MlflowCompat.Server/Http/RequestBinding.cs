@@ -49,19 +49,6 @@ public static class RequestBinding
         return await ReadBodyAsync(context, type).ConfigureAwait(false);
     }
 
-    /// <summary>
-    /// Sets the fields of a message that stand in the path of its route: they count, whatever the body says (contract: semantics §1.1).
-    /// </summary>
-    public static void SetPathFields<T>(T message, RouteValueDictionary path)
-        where T : class
-    {
-        if (path.Count == 0)
-            return;
-        var properties = MlflowJson.TypeInfo<T>().Properties;
-        foreach (var (name, value) in path)
-            properties.First(property => property.Name == name).Set!(message, value);
-    }
-
     private static async ValueTask<T> ReadBodyAsync<T>(HttpContext context, JsonTypeInfo<T> type)
         where T : class, new()
     {

@@ -139,6 +139,7 @@ public sealed record ListWebhooksResponse(List<Webhook>? Webhooks, string? NextP
 public sealed class WebhookRequest
 {
     /// <summary>Its id.</summary>
+    [InPath]
     public string? WebhookId { get; set; }
 }
 
@@ -146,6 +147,7 @@ public sealed class WebhookRequest
 public sealed class UpdateWebhook
 {
     /// <summary>Its id.</summary>
+    [InPath]
     public string? WebhookId { get; set; }
 
     /// <inheritdoc cref="CreateWebhook.Name"/>
@@ -175,6 +177,7 @@ public sealed record WebhookResponse(Webhook Webhook);
 public sealed class TestWebhook
 {
     /// <summary>The webhook's id.</summary>
+    [InPath]
     public string? WebhookId { get; set; }
 
     /// <summary>The first one that the webhook subscribes to when absent.</summary>

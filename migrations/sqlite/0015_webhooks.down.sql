@@ -1,4 +1,4 @@
--- Takes back 0012.
+-- Takes back 0015.
 
 DROP TABLE webhook_deliveries;
 DROP TABLE webhook_events;
