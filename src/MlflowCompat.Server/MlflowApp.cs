@@ -8,6 +8,7 @@ using MlflowCompat.Server.Experiments;
 using MlflowCompat.Server.Http;
 using MlflowCompat.Server.LoggedModels;
 using MlflowCompat.Server.Metrics;
+using MlflowCompat.Server.Registry;
 using MlflowCompat.Server.Runs;
 using MlflowCompat.Server.Webhooks;
 using MlflowCompat.Storage;
@@ -55,6 +56,8 @@ public static class MlflowApp
         builder.Services.AddSingleton<RunLogStore>();
         builder.Services.AddScoped<MetricHistory>();
         builder.Services.AddScoped<DatasetStore>();
+        builder.Services.AddScoped<RegisteredModelStore>();
+        builder.Services.AddScoped<ModelVersionStore>();
         builder.Services.AddSingleton<ArtifactRecords>();
         builder.Services.AddSingleton<ArtifactFiles>();
         builder.Services.AddSingleton<ArtifactUpkeep>();
@@ -85,6 +88,8 @@ public static class MlflowApp
         app.MapDatasets();
         app.MapLoggedModels();
         app.MapWebhooks();
+        app.MapRegisteredModels();
+        app.MapModelVersions();
         app.MapArtifactProxy();
         app.MapRunArtifacts();
         return app;

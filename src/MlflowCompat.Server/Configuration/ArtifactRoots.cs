@@ -177,7 +177,7 @@ public sealed class ArtifactRoots(ServerOptions options, ArtifactStores stores)
         }
     }
 
-    private IEnumerable<string> LocalRoots() => OwnRoots().Select(LocalPath).OfType<string>().Select(Path.GetFullPath);
+    private IEnumerable<string> LocalRoots() => OwnRoots().Select(root => LocalPath(root)).OfType<string>().Select(Path.GetFullPath);
 
     /// <summary>What follows a root in a path that is the root or below it; else null.</summary>
     private static string? Remainder(string path, string root) =>
@@ -200,15 +200,18 @@ public sealed class ArtifactRoots(ServerOptions options, ArtifactStores stores)
         return route >= 0 && location[(route + ProxiedRoute.Length)..] is var below && (below.Length == 0 || below[0] == '/') ? below.Trim('/') : null;
     }
 
-    private static bool IsWithin(string path, string root) =>
+    /// <summary>Whether an absolute path is a folder or lies below it; both without segments that lead up.</summary>
+    internal static bool IsWithin(string path, string root) =>
         path == root || path.StartsWith(root.EndsWith('/') ? root : root + "/", StringComparison.Ordinal);
 
     private static string AbsoluteIfLocal(string location) =>
         LocalPath(location) is { } path && !location.StartsWith("file:", StringComparison.OrdinalIgnoreCase) ? Path.GetFullPath(path) : location;
 
     /// <summary>The path of a local location (no scheme, or <c>file:</c>), else null.</summary>
+    /// <param name="location">The location.</param>
+    /// <param name="parameter">The field that it was given in.</param>
     /// <exception cref="MlflowException">INVALID_PARAMETER_VALUE: a file URI of another machine.</exception>
-    private static string? LocalPath(string location)
+    internal static string? LocalPath(string location, string parameter = "artifact_location")
     {
         if (location.StartsWith("file:", StringComparison.OrdinalIgnoreCase))
         {
@@ -218,7 +221,7 @@ public sealed class ArtifactRoots(ServerOptions options, ArtifactStores stores)
                 var hostEnd = path.IndexOf('/', 2);
                 var host = hostEnd < 0 ? path[2..] : path[2..hostEnd];
                 if (host is not ("" or "localhost" or "127.0.0.1"))
-                    throw MlflowException.InvalidValue("artifact_location", MlflowException.Quote(location), "it names a file of another machine.");
+                    throw MlflowException.InvalidValue(parameter, MlflowException.Quote(location), "it names a file of another machine.");
                 path = hostEnd < 0 ? "/" : path[hostEnd..];
             }
 

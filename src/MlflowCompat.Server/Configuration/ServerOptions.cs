@@ -1,3 +1,4 @@
+using System.Text.RegularExpressions;
 using MlflowCompat.Server.Webhooks;
 using MlflowCompat.Storage;
 
@@ -56,6 +57,12 @@ public sealed record ServerOptions
 
     /// <summary>How webhooks are delivered (MLFLOW_WEBHOOK_*).</summary>
     public WebhookOptions Webhooks { get; init; } = new();
+
+    /// <summary>
+    /// What the source of a model version has to contain a match of (MLFLOW_CREATE_MODEL_VERSION_SOURCE_VALIDATION_REGEX); null for anything.
+    /// It has to have a time limit.
+    /// </summary>
+    public Regex? ModelVersionSourcePattern { get; init; }
 
     /// <summary>About how much memory requests may take that wait to be written, in bytes; those beyond are told to come back.</summary>
     public long MaxWaitingBytes { get; init; } = Database.DefaultMaxWaitingBytes;

@@ -36,7 +36,9 @@ public static class MlflowJson
                     Datasets.DatasetsJson.Default,
                     Artifacts.ArtifactsJson.Default,
                     LoggedModels.LoggedModelsJson.Default,
-                    Webhooks.WebhooksJson.Default)
+                    Webhooks.WebhooksJson.Default,
+                    Registry.RegisteredModelsJson.Default,
+                    Registry.ModelVersionsJson.Default)
                 .WithAddedModifier(AcceptCamelCase)
                 .WithAddedModifier(RefuseNullElements),
         };
