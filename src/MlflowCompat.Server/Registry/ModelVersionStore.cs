@@ -5,6 +5,7 @@ using MlflowCompat.Server.Configuration;
 using MlflowCompat.Server.Http;
 using MlflowCompat.Server.Runs;
 using MlflowCompat.Server.Searching;
+using MlflowCompat.Server.Webhooks;
 using MlflowCompat.Storage;
 
 namespace MlflowCompat.Server.Registry;
@@ -12,7 +13,8 @@ namespace MlflowCompat.Server.Registry;
 /// <summary>Versions of registered models in the database (mapping 2.8).</summary>
 /// <param name="database">The workspace's database.</param>
 /// <param name="options">The server's options.</param>
-public sealed class ModelVersionStore(Database database, ServerOptions options)
+/// <param name="outbox">Is told what happens.</param>
+public sealed class ModelVersionStore(Database database, ServerOptions options, WebhookOutbox outbox)
 {
     /// <summary>The tag of a logged model that lists the versions that it became.</summary>
     private const string ModelVersionsTag = "mlflow.modelVersions";
@@ -48,6 +50,11 @@ public sealed class ModelVersionStore(Database database, ServerOptions options)
                 await session.ExecuteLastAsync(AddToModel(model, held.Name, number), token).ConfigureAwait(false);
             await session.ExecuteLastAsync(
                 database.Statement("UPDATE registered_models SET updated_at = $2 WHERE registered_model_name = $1").Add(held.Name).AddTime(now),
+                token).ConfigureAwait(false);
+            await outbox.AddAsync(
+                session,
+                RegistryEvent.VersionCreated(
+                    held.IsPrompt, held.Name, ModelVersionNumber.Format(number), version.Source, origin.RunId, version.Tags, version.Description),
                 token).ConfigureAwait(false);
             return new ModelVersion(
                 held.Name, ModelVersionNumber.Format(number), now, now, ModelStage.Format(ModelStage.None), version.Description ?? "",

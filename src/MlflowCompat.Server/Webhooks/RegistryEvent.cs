@@ -4,6 +4,7 @@ using System.Text;
 using System.Text.Encodings.Web;
 using System.Text.Json;
 using MlflowCompat.Server.Http;
+using MlflowCompat.Server.Registry;
 
 namespace MlflowCompat.Server.Webhooks;
 
@@ -13,8 +14,7 @@ namespace MlflowCompat.Server.Webhooks;
 /// </summary>
 public sealed class RegistryEvent
 {
-    private const string PromptMark = "mlflow.prompt.is_prompt";
-    private const string PromptText = "mlflow.prompt.text";
+    /// <summary>A tag of clients that says whether a prompt is a text or a chat.</summary>
     private const string PromptType = "_mlflow_prompt_type";
 
     private static readonly JsonWriterOptions WriterOptions = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
@@ -55,7 +55,7 @@ public sealed class RegistryEvent
         data =>
         {
             data.WriteString("name", name);
-            WriteTags(data, isPrompt ? tags.Where(tag => tag.Key is not (PromptMark or PromptType)) : tags);
+            WriteTags(data, isPrompt ? tags.Where(tag => tag.Key is not (PromptTags.IsPrompt or PromptType)) : tags);
             data.WriteString("description", description ?? "");
         });
 
@@ -70,8 +70,8 @@ public sealed class RegistryEvent
             data.WriteString("version", version);
             if (isPrompt)
             {
-                data.WriteString("template", tags.LastOrDefault(tag => tag.Key == PromptText)?.Value);
-                WriteTags(data, tags.Where(tag => tag.Key is not (PromptMark or PromptText or PromptType)));
+                data.WriteString("template", tags.LastOrDefault(tag => tag.Key == PromptTags.Text)?.Value);
+                WriteTags(data, tags.Where(tag => tag.Key is not (PromptTags.IsPrompt or PromptTags.Text or PromptType)));
             }
             else
             {
@@ -130,7 +130,7 @@ public sealed class RegistryEvent
             (WebhookEntity.ModelVersion, _) =>
                 VersionCreated(isPrompt, name, "1", "models:/123", "abcd1234abcd5678", [tag], "An example model version"),
             (WebhookEntity.PromptVersion, _) => VersionCreated(
-                isPrompt, name, "1", "", null, [tag, new KeyValue { Key = PromptText, Value = "Hello {{name}}!" }], "An example prompt version"),
+                isPrompt, name, "1", "", null, [tag, new KeyValue { Key = PromptTags.Text, Value = "Hello {{name}}!" }], "An example prompt version"),
             (WebhookEntity.PromptTag, WebhookAction.Set) => PromptTagSet(name, key, value),
             (WebhookEntity.PromptTag, _) => PromptTagDeleted(name, key),
             (WebhookEntity.ModelVersionTag or WebhookEntity.PromptVersionTag, WebhookAction.Set) => VersionTagSet(isPrompt, name, "1", key, value),
