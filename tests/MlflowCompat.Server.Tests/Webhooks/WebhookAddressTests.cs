@@ -60,7 +60,6 @@ public sealed class WebhookAddressTests
     [BothDatabases("https://0x7f.1/", "127.0.0.1")]
     [BothDatabases("https://0177.0.0.1/", "127.0.0.1")]
     [BothDatabases("https://127.1:8443/", "127.0.0.1")]
-    [BothDatabases("https://１２７.0.0.1/", "127.0.0.1")]
     [BothDatabases("https://[::1]/", "::1")]
     [BothDatabases("https://[::ffff:10.0.0.1]/", "::ffff:10.0.0.1")]
     [BothDatabases("https://[64:ff9b::7f00:1]/", "64:ff9b::")]
@@ -80,7 +79,7 @@ public sealed class WebhookAddressTests
     [BothDatabases("https://hooks.test/a b", "url")]
     [BothDatabases("https://", "url")]
     [BothDatabases("https:///path", "url")]
-    [BothDatabases("//hooks.test/", "url")]
+    [BothDatabases("//hooks.test/", "Allowed schemes are: https")]
     [BothDatabases("https://user:word@hooks.test/", "password")]
     [BothDatabases("https://user@hooks.test/", "user name")]
     public async Task Create_WithAnAddressThatMayNotBe_IsRefused(DatabaseKind kind, string url, string reason)
