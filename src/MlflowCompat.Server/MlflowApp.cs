@@ -57,6 +57,7 @@ public static class MlflowApp
         builder.Services.AddScoped<MetricHistory>();
         builder.Services.AddScoped<DatasetStore>();
         builder.Services.AddScoped<RegisteredModelStore>();
+        builder.Services.AddScoped<RegisteredModelAliasStore>();
         builder.Services.AddScoped<ModelVersionStore>();
         builder.Services.AddSingleton<ArtifactRecords>();
         builder.Services.AddSingleton<ArtifactFiles>();
@@ -89,6 +90,7 @@ public static class MlflowApp
         app.MapLoggedModels();
         app.MapWebhooks();
         app.MapRegisteredModels();
+        app.MapRegisteredModelAliases();
         app.MapModelVersions();
         app.MapArtifactProxy();
         app.MapRunArtifacts();

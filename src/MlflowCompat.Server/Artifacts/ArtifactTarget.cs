@@ -1,5 +1,6 @@
 using Microsoft.AspNetCore.Http.Features;
 using MlflowCompat.Artifacts;
+using MlflowCompat.Server.Http;
 
 namespace MlflowCompat.Server.Artifacts;
 
@@ -33,6 +34,18 @@ internal sealed record ArtifactTarget(string Path)
     /// <summary>A folder as a client names it; it may end with a slash.</summary>
     /// <exception cref="ArtifactStoreException"><see cref="ArtifactFault.InvalidPath"/>.</exception>
     public static ArtifactPath Folder(string? path) => ArtifactPath.Parse(path?.TrimEnd('/') is { Length: > 0 } folder ? folder : path ?? "");
+
+    /// <summary>The path that the query names; null, and answered, when it names none.</summary>
+    /// <exception cref="ArtifactStoreException"><see cref="ArtifactFault.InvalidPath"/>.</exception>
+    public static async Task<ArtifactPath?> QueriedAsync(HttpContext context)
+    {
+        if ((string?)context.Request.Query["path"] is { } given)
+            return ArtifactPath.Parse(given);
+        context.Response.StatusCode = StatusCodes.Status400BadRequest;
+        await context.Response.WritePageAsync(
+            "<!doctype html>\n<html lang=en>\n<title>400 Bad Request</title>\n<h1>Bad Request</h1>\n<p>The query has to name a path.</p>\n").ConfigureAwait(false);
+        return null;
+    }
 
     /// <summary>Looks at the raw address of every request before anybody else does.</summary>
     public static void UseRawPaths(WebApplication app) => app.Use((context, next) =>

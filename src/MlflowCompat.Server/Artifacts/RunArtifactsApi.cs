@@ -53,16 +53,9 @@ public static class RunArtifactsApi
 
     private static async Task Get(HttpContext context)
     {
-        var query = context.Request.Query;
-        if ((string?)query["path"] is not { } given)
-        {
-            context.Response.StatusCode = StatusCodes.Status400BadRequest;
-            await context.Response.WritePageAsync(
-                "<!doctype html>\n<html lang=en>\n<title>400 Bad Request</title>\n<h1>Bad Request</h1>\n<p>The query has to name a path.</p>\n").ConfigureAwait(false);
+        if (await ArtifactTarget.QueriedAsync(context).ConfigureAwait(false) is not { } path)
             return;
-        }
-
-        var path = ArtifactPath.Parse(given);
+        var query = context.Request.Query;
         var files = context.RequestServices.GetRequiredService<ArtifactFiles>();
         var id = (string?)query["run_id"] is { Length: > 0 } runId ? runId : (string?)query["run_uuid"] ?? "";
         var uri = await files.RunRootAsync(RunId.Parse(id), context.RequestAborted).ConfigureAwait(false);

@@ -132,6 +132,7 @@ internal sealed class ServerCommand : Command
             ArtifactLocationMaxLength =
                 Variable("MLFLOW_ARTIFACT_LOCATION_MAX_LENGTH")?.Integer(1, int.MaxValue) ?? defaults.ArtifactLocationMaxLength,
             TruncateLongValues = Variable("MLFLOW_TRUNCATE_LONG_VALUES")?.Flag() ?? defaults.TruncateLongValues,
+            ModelVersionSourcePattern = Variable("MLFLOW_CREATE_MODEL_VERSION_SOURCE_VALIDATION_REGEX")?.Pattern(),
             Webhooks = ReadWebhookOptions(),
         };
 

@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.Globalization;
+using System.Text.RegularExpressions;
 
 namespace MlflowCompat.Server.Commands;
 
@@ -106,6 +107,20 @@ internal sealed record Given(string Source, string Text)
         "FALSE" or "0" or "F" or "NO" or "N" or "OFF" => false,
         _ => throw Wrong("it must be true or false"),
     };
+
+    /// <summary>A regular expression; a text for which it takes longer than a second to decide counts as not matching.</summary>
+    /// <exception cref="UsageException">It is none.</exception>
+    public Regex Pattern()
+    {
+        try
+        {
+            return new Regex(Text, RegexOptions.CultureInvariant, TimeSpan.FromSeconds(1));
+        }
+        catch (ArgumentException exception)
+        {
+            throw Wrong($"it is no regular expression: {exception.Message}");
+        }
+    }
 
     /// <summary>The error for this value.</summary>
     public UsageException Wrong(string reason) => new($"{Source} '{Text}': {reason}.");

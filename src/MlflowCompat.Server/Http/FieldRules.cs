@@ -94,15 +94,18 @@ public static class FieldRules
         return MaxLength(given, MaxKeyLength, lengthName);
     }
 
-    /// <summary>Python's <c>\w</c> without combining marks, and the five characters that paths and names need.</summary>
-    private static bool IsKeyCharacter(Rune rune) =>
-        rune.Value is '_' or '/' or '.' or '-' or ' ' or ':'
+    /// <summary>Python's <c>\w</c>: letters and numbers of any script, without combining marks, and the underscore.</summary>
+    public static bool IsWordCharacter(Rune rune) =>
+        rune.Value == '_'
         || (rune.IsAscii
             ? char.IsAsciiLetterOrDigit((char)rune.Value)
             : Rune.GetUnicodeCategory(rune)
                 is UnicodeCategory.UppercaseLetter or UnicodeCategory.LowercaseLetter or UnicodeCategory.TitlecaseLetter
                 or UnicodeCategory.ModifierLetter or UnicodeCategory.OtherLetter
                 or UnicodeCategory.DecimalDigitNumber or UnicodeCategory.LetterNumber or UnicodeCategory.OtherNumber);
+
+    /// <summary>What words are made of, and the five characters that paths and names need.</summary>
+    private static bool IsKeyCharacter(Rune rune) => rune.Value is '/' or '.' or '-' or ' ' or ':' || IsWordCharacter(rune);
 
     /// <summary>POSIX normal form: no empty and no <c>.</c> segments, <c>..</c> taken up as far as possible.</summary>
     private static string NormalPath(string path)

@@ -6,7 +6,7 @@ using MlflowCompat.Storage;
 
 namespace MlflowCompat.Server.Registry;
 
-/// <summary>Registered models, prompts included, and their aliases in the database (mapping C-34, C-39).</summary>
+/// <summary>Registered models, prompts included, in the database (mapping C-34, C-39).</summary>
 /// <param name="database">The workspace's database.</param>
 /// <param name="outbox">Is told what happens.</param>
 public sealed class RegisteredModelStore(Database database, WebhookOutbox outbox)
@@ -37,7 +37,7 @@ public sealed class RegisteredModelStore(Database database, WebhookOutbox outbox
         }
         catch (DbException exception) when (DatabaseFaults.Classify(exception) == DatabaseFault.Duplicate)
         {
-            throw NameTaken(name, await FindAsync(name, cancellationToken).ConfigureAwait(false), PromptTags.SayPrompt(tags));
+            throw await NameTakenAsync(name, PromptTags.SayPrompt(tags), cancellationToken).ConfigureAwait(false);
         }
 
         return new RegisteredModel(name, now, now, string.IsNullOrEmpty(description) ? null : description, null, tags.Count == 0 ? null : tags, null);
@@ -51,15 +51,112 @@ public sealed class RegisteredModelStore(Database database, WebhookOutbox outbox
             return await RegisteredModelReader.FindAsync(database, session, name, cancellationToken).ConfigureAwait(false);
     }
 
+    /// <summary>Changes or, with null, clears the description.</summary>
+    /// <exception cref="MlflowException">RESOURCE_DOES_NOT_EXIST.</exception>
+    public Task<RegisteredModel> UpdateAsync(string name, string? description, CancellationToken cancellationToken) => database.WriteAsync(
+        async (session, token) =>
+        {
+            await session.ExecuteAsync(
+                database.Statement("UPDATE registered_models SET description = $2, updated_at = $3 WHERE registered_model_name = $1")
+                    .Add(name).Add(description).AddTime(Now()),
+                token).ConfigureAwait(false);
+            return await RegisteredModelReader.FindAsync(database, session, name, token).ConfigureAwait(false)
+                ?? throw HeldRegisteredModel.NotFound(name);
+        },
+        cancellationToken);
+
+    /// <summary>Renames a registered model; versions and aliases follow.</summary>
+    /// <exception cref="MlflowException">RESOURCE_DOES_NOT_EXIST; RESOURCE_ALREADY_EXISTS: another one has the new name.</exception>
+    public async Task<RegisteredModel> RenameAsync(string name, string newName, CancellationToken cancellationToken)
+    {
+        try
+        {
+            return await database.WriteAsync(
+                async (session, token) =>
+                {
+                    var (held, other) = await HeldRegisteredModel.TryLockBothAsync(database, session, name, newName, token).ConfigureAwait(false);
+                    if (held is null)
+                        throw HeldRegisteredModel.NotFound(name);
+                    if (other is not null && newName != name)
+                        throw NameTaken(newName, other.IsPrompt, held.IsPrompt);
+                    var now = Now();
+                    // Versions and aliases follow by their foreign keys.
+                    await session.ExecuteAsync(
+                        [
+                            database.Statement("UPDATE registered_models SET registered_model_name = $2, updated_at = $3 WHERE registered_model_name = $1")
+                                .Add(name).Add(newName).AddTime(now),
+                            database.Statement("UPDATE model_registry SET updated_at = $2 WHERE registered_model_name = $1 AND deleted_at IS NULL")
+                                .Add(newName).AddTime(now),
+                        ],
+                        token).ConfigureAwait(false);
+                    return (await RegisteredModelReader.FindAsync(database, session, newName, token).ConfigureAwait(false))!;
+                },
+                cancellationToken).ConfigureAwait(false);
+        }
+        catch (DbException exception) when (DatabaseFaults.Classify(exception) == DatabaseFault.Duplicate)
+        {
+            throw await NameTakenAsync(newName, wantsPrompt: null, cancellationToken).ConfigureAwait(false);
+        }
+    }
+
+    /// <summary>Deletes a registered model for good, with its versions and aliases.</summary>
+    /// <exception cref="MlflowException">RESOURCE_DOES_NOT_EXIST.</exception>
+    public Task DeleteAsync(string name, CancellationToken cancellationToken) => database.WriteAsync(
+        async (session, token) =>
+        {
+            var deleted = await session.ExecuteAsync(
+                database.Statement("DELETE FROM registered_models WHERE registered_model_name = $1").Add(name), token).ConfigureAwait(false);
+            if (deleted == 0)
+                throw HeldRegisteredModel.NotFound(name);
+        },
+        cancellationToken);
+
+    /// <summary>Sets a tag.</summary>
+    /// <exception cref="MlflowException">RESOURCE_DOES_NOT_EXIST.</exception>
+    public Task SetTagAsync(string name, string key, string value, CancellationToken cancellationToken) => database.WriteAsync(
+        async (session, token) =>
+        {
+            var held = await HeldRegisteredModel.LockAsync(database, session, name, token).ConfigureAwait(false);
+            var sql = new StatementBuilder(database);
+            sql.Append("UPDATE registered_models SET tags = ")
+                .Append(Tags.Merge(database, "tags", sql.AddJson(Tags.ToJson(key, value))))
+                .Append($" WHERE registered_model_name = {sql.Add(held.Name)}");
+            await session.ExecuteLastAsync(sql.ToStatement(), token).ConfigureAwait(false);
+            if (held.IsPrompt)
+                await outbox.AddAsync(session, RegistryEvent.PromptTagSet(name, key, value), token).ConfigureAwait(false);
+        },
+        cancellationToken);
+
+    /// <summary>Deletes a tag; nothing happens when there is none.</summary>
+    /// <exception cref="MlflowException">RESOURCE_DOES_NOT_EXIST: no such registered model.</exception>
+    public Task DeleteTagAsync(string name, string key, CancellationToken cancellationToken) => database.WriteAsync(
+        async (session, token) =>
+        {
+            var held = await HeldRegisteredModel.LockAsync(database, session, name, token).ConfigureAwait(false);
+            var sql = new StatementBuilder(database);
+            sql.Append("UPDATE registered_models SET tags = ").Append(Tags.Without(sql, "tags", key))
+                .Append($" WHERE registered_model_name = {sql.Add(held.Name)}");
+            await session.ExecuteLastAsync(sql.ToStatement(), token).ConfigureAwait(false);
+            if (held.IsPrompt)
+                await outbox.AddAsync(session, RegistryEvent.PromptTagDeleted(name, key), token).ConfigureAwait(false);
+        },
+        cancellationToken);
+
     private static long Now() => DateTimeOffset.UtcNow.ToUnixTimeMilliseconds();
 
-    private static MlflowException NameTaken(string name, RegisteredModel? holder, bool wantsPrompt)
+    /// <summary>The error for a name that somebody took in the same moment.</summary>
+    private async Task<MlflowException> NameTakenAsync(string name, bool? wantsPrompt, CancellationToken cancellationToken)
     {
-        var (kind, wanted) = (Kind(PromptTags.SayPrompt(holder?.Tags)), Kind(wantsPrompt));
-        return new MlflowException(ErrorCode.ResourceAlreadyExists, kind == wanted
-            ? $"{kind} (name={name}) already exists."
-            : $"The name {MlflowException.Quote(name)} is already taken by a {kind.ToLowerInvariant()}: models and prompts share their names, so no {wanted.ToLowerInvariant()} can have it.");
+        var isPrompt = PromptTags.SayPrompt((await FindAsync(name, cancellationToken).ConfigureAwait(false))?.Tags);
+        return NameTaken(name, isPrompt, wantsPrompt ?? isPrompt);
+    }
 
-        static string Kind(bool isPrompt) => isPrompt ? "Prompt" : "Registered Model";
+    private static MlflowException NameTaken(string name, bool isPrompt, bool wantsPrompt)
+    {
+        return new MlflowException(ErrorCode.ResourceAlreadyExists, isPrompt == wantsPrompt
+            ? $"{(isPrompt ? "Prompt" : "Registered Model")} (name={name}) already exists."
+            : $"No {Kind(wantsPrompt)} can have the name {MlflowException.Quote(name)}: a {Kind(isPrompt)} has it, and models and prompts share their names.");
+
+        static string Kind(bool isPrompt) => isPrompt ? "prompt" : "registered model";
     }
 }
