@@ -136,7 +136,7 @@ public sealed class WebhookDeliveries(Database database, WebhookOptions options)
                 database.Statement("UPDATE webhooks SET sender = NULL, sender_until = NULL WHERE sender IS NOT NULL"), token),
             cancellationToken);
 
-    /// <summary>Removes deliveries that were finished long ago.</summary>
+    /// <summary>Removes deliveries that were finished long ago, and what was written while its webhook was being deleted.</summary>
     public async Task PurgeAsync(CancellationToken cancellationToken)
     {
         int removed;
@@ -146,7 +146,10 @@ public sealed class WebhookDeliveries(Database database, WebhookOptions options)
                 (session, token) => session.ExecuteAsync(
                     database.Statement($"""
                         DELETE FROM webhook_deliveries WHERE delivery_number IN (
-                            SELECT delivery_number FROM webhook_deliveries WHERE finished_at < {Later("$1")} LIMIT $2)
+                            SELECT delivery_number FROM webhook_deliveries
+                            WHERE finished_at < {Later("$1")}
+                               OR (status = 'pending' AND webhook_id IN (SELECT webhook_id FROM webhooks WHERE deleted_at IS NOT NULL))
+                            LIMIT $2)
                         """).Add(-(long)options.Retention.TotalMilliseconds).Add((long)PurgeBatch),
                     token),
                 cancellationToken).ConfigureAwait(false);

@@ -87,8 +87,9 @@ public sealed class WebhookDelivery(
         if (!workers.IsEmpty && IsTime(ref renewed, heartbeat))
             await deliveries.RenewAsync(cancellationToken).ConfigureAwait(false);
 
+        var changes = outbox.Changes;
         var (webhooks, dueIn) = await deliveries.LookAsync(cancellationToken).ConfigureAwait(false);
-        outbox.HasWebhooks = webhooks > 0;
+        outbox.WebhooksSeen(webhooks > 0, changes);
         if (webhooks > 0 && IsTime(ref purged, PurgeInterval))
             await deliveries.PurgeAsync(cancellationToken).ConfigureAwait(false);
 

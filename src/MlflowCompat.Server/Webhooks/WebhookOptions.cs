@@ -5,8 +5,11 @@ namespace MlflowCompat.Server.Webhooks;
 /// <summary>How webhooks are delivered; MLflow's variables of the same names fill it.</summary>
 public sealed record WebhookOptions
 {
+    private static readonly string[] HttpsOnly = [Uri.UriSchemeHttps];
+    private static readonly Func<string, CancellationToken, Task<IPAddress[]>> Dns = System.Net.Dns.GetHostAddressesAsync;
+
     /// <summary>Schemes that addresses may have (MLFLOW_WEBHOOK_ALLOWED_SCHEMES), in lower case.</summary>
-    public IReadOnlyList<string> AllowedSchemes { get; init; } = [Uri.UriSchemeHttps];
+    public IReadOnlyList<string> AllowedSchemes { get; init; } = HttpsOnly;
 
     /// <summary>Whether deliveries may go to addresses that are not public (MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS).</summary>
     public bool AllowPrivateIps { get; init; }
@@ -39,7 +42,7 @@ public sealed record WebhookOptions
     public TimeSpan Retention { get; init; } = TimeSpan.FromDays(7);
 
     /// <summary>Finds the addresses of a host.</summary>
-    public Func<string, CancellationToken, Task<IPAddress[]>> ResolveAsync { get; init; } = Dns.GetHostAddressesAsync;
+    public Func<string, CancellationToken, Task<IPAddress[]>> ResolveAsync { get; init; } = Dns;
 
     /// <summary>What <see cref="SecretEncryptionKey"/> is in the form of MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY: 32 bytes as base64, usual or URL-safe.</summary>
     /// <returns>Null when it is not of this form.</returns>

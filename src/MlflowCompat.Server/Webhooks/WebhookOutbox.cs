@@ -16,9 +16,19 @@ public sealed class WebhookOutbox(Database database) : IDisposable
         """;
 
     private readonly SemaphoreSlim signal = new(0, 1);
+    private readonly Lock stateLock = new();
+    private bool hasWebhooks = true;
+    private long changes;
 
-    /// <summary>Whether there was an active webhook when <see cref="WebhookDelivery"/> looked last.</summary>
-    internal volatile bool HasWebhooks;
+    /// <summary>How often webhooks were made or changed by this process.</summary>
+    internal long Changes
+    {
+        get
+        {
+            lock (stateLock)
+                return changes;
+        }
+    }
 
     /// <summary>
     /// Writes a delivery for each active webhook that subscribes to an event, as one of the last statements of the transaction, and has them
@@ -50,7 +60,7 @@ public sealed class WebhookOutbox(Database database) : IDisposable
             cancellationToken).ConfigureAwait(false);
         session.AfterCommit(() =>
         {
-            if (HasWebhooks)
+            if (HasWebhooks())
                 Wake();
         });
     }
@@ -71,6 +81,36 @@ public sealed class WebhookOutbox(Database database) : IDisposable
         }
     }
 
+    /// <summary>A webhook was made or changed, and that is committed.</summary>
+    internal void WebhooksChanged()
+    {
+        lock (stateLock)
+        {
+            changes++;
+            hasWebhooks = true;
+        }
+
+        Wake();
+    }
+
+    /// <summary>
+    /// What <see cref="WebhookDelivery"/> has seen. It is believed that there are none only if none was made since it began to look: an event
+    /// that does not wake it then has nobody to tell.
+    /// </summary>
+    /// <param name="any">Whether there are active webhooks.</param>
+    /// <param name="changesBefore">What <see cref="Changes"/> was before it looked.</param>
+    internal void WebhooksSeen(bool any, long changesBefore)
+    {
+        lock (stateLock)
+            hasWebhooks = any || changes != changesBefore;
+    }
+
     /// <summary>Waits until there may be something to do.</summary>
     internal Task WaitAsync(TimeSpan patience, CancellationToken cancellationToken) => signal.WaitAsync(patience, cancellationToken);
+
+    private bool HasWebhooks()
+    {
+        lock (stateLock)
+            return hasWebhooks;
+    }
 }

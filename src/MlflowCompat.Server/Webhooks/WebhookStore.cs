@@ -54,7 +54,7 @@ public sealed class WebhookStore(Database database, WebhookSecrets secrets, Webh
                 return (await FindAsync(session, id, token).ConfigureAwait(false))!;
             },
             cancellationToken).ConfigureAwait(false);
-        outbox.Wake();
+        outbox.WebhooksChanged();
         return created;
     }
 
@@ -128,7 +128,7 @@ public sealed class WebhookStore(Database database, WebhookSecrets secrets, Webh
                 return (await FindAsync(session, id, token).ConfigureAwait(false))!;
             },
             cancellationToken).ConfigureAwait(false);
-        outbox.Wake();
+        outbox.WebhooksChanged();
         return updated;
     }
 

@@ -61,6 +61,28 @@ public sealed class WebhookServersTests
         Assert.Equal(0, await session.ScalarAsync<long>(server.Database.Statement("SELECT COUNT(*) FROM webhooks WHERE sender IS NOT NULL"), CancellationToken.None));
     }
 
+    [Theory, BothDatabases]
+    public async Task Log_SaysWhatFailedWithoutSecretsAndAddresses(DatabaseKind kind)
+    {
+        await using var receiver = await WebhookReceiver.AnsweringAsync(500);
+        await using var database = await TestDatabase.CreateAsync(kind);
+        await using var server = await ServerProcess.StartAsync(
+            database.Address, new Dictionary<string, string>(Settings) { ["MLFLOW_WEBHOOK_REQUEST_MAX_RETRIES"] = "0" });
+        var id = (string)(await server.CreateWebhookAsync(receiver.Url + "/as-good-as-a-password", "the-secret"))["webhook_id"]!;
+        await server.RegisterAsync("m");
+        await receiver.UntilAsync(1);
+        await using (var reading = database.Open())
+            Assert.Equal("failed", Assert.Single(await WebhookCalls.UntilFinishedAsync(reading, 1)).Status);
+
+        using var patience = new CancellationTokenSource(TimeSpan.FromSeconds(60));
+        var (_, output) = await server.StopAsync(patience.Token);
+        Assert.Contains($"webhook {id}: delivery ", output, StringComparison.Ordinal);
+        Assert.Contains("given up after 1 attempts: the receiver answered 500", output, StringComparison.Ordinal);
+        Assert.DoesNotContain("as-good-as-a-password", output, StringComparison.Ordinal);
+        Assert.DoesNotContain("the-secret", output, StringComparison.Ordinal);
+        Assert.DoesNotContain(Settings["MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY"], output, StringComparison.Ordinal);
+    }
+
     [Fact]
     public async Task TwoServersOnOnePostgreSql_SendEachDeliveryOnce()
     {
