@@ -4,8 +4,8 @@
     webhook_calls.py [TRACKING_URI]
 
 The server has to send to this machine over plain HTTP, which by default it does not: start it with
-MLFLOW_WEBHOOK_ALLOWED_SCHEMES=http,https (MLflow's own server: _MLFLOW_WEBHOOK_ALLOWED_SCHEMES) and
-MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS=true. Works with mlflow 3.3 and later; others, and servers that send nothing here, are skipped.
+MLFLOW_WEBHOOK_ALLOWED_SCHEMES=http,https and MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS=true (MLflow's own server also with
+MLFLOW_WEBHOOK_CACHE_TTL=0, or changes take effect late). Works with mlflow 3.3 and later; others, and servers that send nothing here, are skipped.
 Signatures are computed by Python's own hmac.
 """
 

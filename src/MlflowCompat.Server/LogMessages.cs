@@ -43,8 +43,8 @@ internal static partial class LogMessages
     [LoggerMessage(12, LogLevel.Information, "webhooks: made the key file {File}, under which secrets are encrypted; keep it with the database")]
     public static partial void WebhookKeyFileMade(this ILogger logger, string file);
 
-    [LoggerMessage(13, LogLevel.Warning, "webhooks: made the key file {File}, under which secrets are encrypted; other servers on this database cannot read it: set MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY to what is in it, on all of them")]
-    public static partial void WebhookKeyFileMadeForOneServer(this ILogger logger, string file);
+    [LoggerMessage(13, LogLevel.Warning, "webhooks: secrets are encrypted under the key in {File}, which only this server has; if others use the same database, set MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY to what is in it, on all of them")]
+    public static partial void WebhookKeyOfOneServer(this ILogger logger, string file);
 
     [LoggerMessage(14, LogLevel.Error, "webhooks: key file {File}: {Reason}")]
     public static partial void WebhookKeyFileFailed(this ILogger logger, string file, string reason);

@@ -92,9 +92,11 @@ public sealed class WebhookSecrets(WebhookOptions options, Database database, IL
                 MakeKeyFile();
             }
 
-            return WebhookOptions.ParseKey(File.ReadAllText(KeyFile)) is { } kept
-                ? [.. kept]
-                : throw new WebhookSecretException("the server's key file for webhook secrets is damaged");
+            if (WebhookOptions.ParseKey(File.ReadAllText(KeyFile)) is not { } kept)
+                throw new WebhookSecretException("the server's key file for webhook secrets is damaged");
+            if (database.Kind == DatabaseKind.PostgreSql)
+                logger.WebhookKeyOfOneServer(KeyFile);
+            return [.. kept];
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {
@@ -126,10 +128,7 @@ public sealed class WebhookSecrets(WebhookOptions options, Database database, IL
             return;
         }
 
-        if (database.Kind == DatabaseKind.PostgreSql)
-            logger.WebhookKeyFileMadeForOneServer(KeyFile);
-        else
-            logger.WebhookKeyFileMade(KeyFile);
+        logger.WebhookKeyFileMade(KeyFile);
     }
 }
 

@@ -132,7 +132,7 @@ public sealed class WebhookStore(Database database, WebhookSecrets secrets, Webh
         return updated;
     }
 
-    /// <summary>Deletes a webhook, softly, with its secret and its deliveries, which are gone for good.</summary>
+    /// <summary>Deletes a webhook, softly; its secret, subscriptions and deliveries are gone for good.</summary>
     /// <exception cref="MlflowException">RESOURCE_DOES_NOT_EXIST: unknown, or deleted already.</exception>
     public Task DeleteAsync(string id, CancellationToken cancellationToken) => database.WriteAsync(
         async (session, token) =>
@@ -143,6 +143,8 @@ public sealed class WebhookStore(Database database, WebhookSecrets secrets, Webh
                 token).ConfigureAwait(false);
             if (changed == 0)
                 throw NotFound(id);
+            await session.ExecuteLastAsync(
+                database.Statement("DELETE FROM webhook_events WHERE webhook_id = $1").Add(id), token).ConfigureAwait(false);
             await session.ExecuteLastAsync(
                 database.Statement("DELETE FROM webhook_deliveries WHERE webhook_id = $1").Add(id), token).ConfigureAwait(false);
         },
