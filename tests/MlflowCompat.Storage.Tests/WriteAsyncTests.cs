@@ -69,7 +69,7 @@ public sealed class WriteAsyncTests
             await Record.ExceptionAsync(() => write);
         await notes.WriteAsync(1000);
         Assert.Equal((0, 20), (failed, done));
-        Assert.Equal(21, (await notes.IdsAsync()).Count());
+        Assert.Equal(21, (await notes.IdsAsync()).Count);
     }
 
     [Theory]

@@ -51,7 +51,7 @@ public static partial class ModelVersionSource
 
     private static void CheckLocal(string source, string path, string? ownRoot)
     {
-        if (ownRoot is not null && LocalPath(ownRoot) is { } root && Path.IsPathRooted(path) && !path.Contains('\0', StringComparison.Ordinal)
+        if (ownRoot is not null && LocalPath(ownRoot) is { Length: > 0 } root && Path.IsPathRooted(path) && !path.Contains('\0', StringComparison.Ordinal)
             && ArtifactRoots.IsWithin(Path.GetFullPath(path).TrimEnd('/'), Path.GetFullPath(root).TrimEnd('/')))
         {
             return;

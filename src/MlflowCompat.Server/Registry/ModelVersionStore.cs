@@ -1,7 +1,6 @@
 using System.Data.Common;
 using System.Globalization;
 using System.Text.Json;
-using System.Text.Json.Nodes;
 using MlflowCompat.Server.Configuration;
 using MlflowCompat.Server.Http;
 using MlflowCompat.Server.Runs;
@@ -367,23 +366,30 @@ public sealed class ModelVersionStore(Database database, ServerOptions options, 
     /// <summary>Adds a version to the list that its logged model keeps in a tag.</summary>
     private Statement AddToModel(LoggedModelRow model, string name, int number)
     {
-        JsonArray versions;
+        var sql = new StatementBuilder(database);
+        sql.Append("UPDATE models SET tags = ")
+            .Append(Tags.Merge(database, "tags", sql.AddJson(Tags.ToJson(ModelVersionsTag, AddToList(model.ModelVersions, name, number)))))
+            .Append($" WHERE model_id = {sql.Add(model.Key)}");
+        return sql.ToStatement();
+    }
+
+    /// <summary>A list of versions with one more, spaced as Python does it: clients add to the same text.</summary>
+    private static string AddToList(string? list, string name, int number)
+    {
+        var versions = "";
         try
         {
-            versions = JsonNode.Parse(model.ModelVersions ?? "[]") as JsonArray ?? [];
+            using var document = JsonDocument.Parse(list ?? "[]");
+            if (document.RootElement.ValueKind == JsonValueKind.Array)
+                versions = document.RootElement.GetRawText()[1..^1].Trim();
         }
         catch (JsonException)
         {
             // Whoever set the tag by hand wrote something else.
-            versions = [];
         }
 
-        versions.Add(new JsonObject { ["name"] = name, ["version"] = number });
-        var sql = new StatementBuilder(database);
-        sql.Append("UPDATE models SET tags = ")
-            .Append(Tags.Merge(database, "tags", sql.AddJson(Tags.ToJson(ModelVersionsTag, versions.ToJsonString()))))
-            .Append($" WHERE model_id = {sql.Add(model.Key)}");
-        return sql.ToStatement();
+        var version = $$"""{"name": {{JsonSerializer.Serialize(name, MlflowJson.TypeInfo<string>())}}, "version": {{ModelVersionNumber.Format(number)}}}""";
+        return versions.Length == 0 ? $"[{version}]" : $"[{versions}, {version}]";
     }
 
     private static ModelVersionApproval ReadApproval(DbDataReader reader)

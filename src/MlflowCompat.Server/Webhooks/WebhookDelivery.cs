@@ -1,4 +1,3 @@
-using System.Collections.Concurrent;
 using System.Diagnostics;
 using MlflowCompat.Storage;
 
@@ -34,7 +33,7 @@ public sealed class WebhookDelivery(
     private static readonly TimeSpan PauseAfterFailure = TimeSpan.FromSeconds(5);
     private static readonly TimeSpan PurgeInterval = TimeSpan.FromHours(1);
 
-    private readonly ConcurrentDictionary<string, Task> workers = new(StringComparer.Ordinal);
+    private readonly List<Task> workers = [];
     private readonly CancellationTokenSource giveUp = new();
     private long? renewed;
     private long? purged;
@@ -77,14 +76,15 @@ public sealed class WebhookDelivery(
         }
 
         giveUp.CancelAfter(StopPatience);
-        await Task.WhenAll(workers.Values).ConfigureAwait(false);
+        await Task.WhenAll(workers).ConfigureAwait(false);
     }
 
     /// <summary>Has whatever is due be sent, and returns how long there is nothing to do.</summary>
     private async Task<TimeSpan> WorkAsync(CancellationToken cancellationToken)
     {
+        workers.RemoveAll(worker => worker.IsCompleted);
         var heartbeat = options.Lease / 3;
-        if (!workers.IsEmpty && IsTime(ref renewed, heartbeat))
+        if (workers.Count > 0 && IsTime(ref renewed, heartbeat))
             await deliveries.RenewAsync(cancellationToken).ConfigureAwait(false);
 
         var changes = outbox.Changes;
@@ -97,17 +97,23 @@ public sealed class WebhookDelivery(
         if (dueIn <= 0 && free > 0)
         {
             var taken = await deliveries.TakeAsync(free, cancellationToken).ConfigureAwait(false);
-            if (workers.IsEmpty)
+            if (workers.Count == 0)
                 renewed = Stopwatch.GetTimestamp();
             foreach (var webhookId in taken)
-                workers[webhookId] = Task.Run(() => DeliverAsync(webhookId, cancellationToken), CancellationToken.None);
+            {
+                var worker = Task.Run(() => DeliverAsync(webhookId, cancellationToken), CancellationToken.None);
+                workers.Add(worker);
+                _ = worker.ContinueWith(
+                    _ => outbox.Wake(), CancellationToken.None, TaskContinuationOptions.ExecuteSynchronously, TaskScheduler.Default);
+            }
+
             // Something else may be due sooner than what was just taken.
             return TimeSpan.FromMilliseconds(taken.Count > 0 ? 0 : 50);
         }
 
         // Only this server writes to an SQLite file, and it is woken when it does.
         var pause = database.Kind == DatabaseKind.Sqlite ? Timeout.InfiniteTimeSpan : webhooks > 0 ? options.PollInterval : QuietPollInterval;
-        if (!workers.IsEmpty)
+        if (workers.Count > 0)
             pause = Sooner(pause, heartbeat);
         if (webhooks > 0)
             pause = Sooner(pause, PurgeInterval);
@@ -147,9 +153,6 @@ public sealed class WebhookDelivery(
             // Its lease ends by itself.
             logger.WebhookDeliveryPutOff(exception.Message);
         }
-
-        workers.TryRemove(webhookId, out _);
-        outbox.Wake();
     }
 
     /// <summary>How long to wait before sending again; null when that was the last attempt, or the one that arrived.</summary>

@@ -89,6 +89,16 @@ public sealed class CommandLineTests
     }
 
     [Fact]
+    public void PatternOfSources_HasATimeLimit()
+    {
+        var pattern = Read([], new() { ["MLFLOW_CREATE_MODEL_VERSION_SOURCE_VALIDATION_REGEX"] = "^s3://mine/" }).ModelVersionSourcePattern!;
+
+        Assert.Equal("^s3://mine/", pattern.ToString());
+        Assert.Equal(TimeSpan.FromSeconds(1), pattern.MatchTimeout);
+        Assert.Null(Read([], new() { ["MLFLOW_CREATE_MODEL_VERSION_SOURCE_VALIDATION_REGEX"] = "" }).ModelVersionSourcePattern);
+    }
+
+    [Fact]
     public void CommandLine_BeatsTheEnvironment()
     {
         var options = Read(
@@ -168,6 +178,7 @@ public sealed class CommandLineTests
     [InlineData("MLFLOW_SERVER_DISABLE_SECURITY_MIDDLEWARE", "2")]
     [InlineData("MLFLOW_ARTIFACT_LOCATION_MAX_LENGTH", "0")]
     [InlineData("MLFLOW_TRUNCATE_LONG_VALUES", "perhaps")]
+    [InlineData("MLFLOW_CREATE_MODEL_VERSION_SOURCE_VALIDATION_REGEX", "s3://(")]
     public void BadVariable_IsRefusedWithItsName(string variable, string value)
     {
         var exception = Assert.Throws<UsageException>(() => Read([], new() { [variable] = value }));

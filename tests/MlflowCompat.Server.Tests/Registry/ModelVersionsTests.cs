@@ -326,9 +326,9 @@ public sealed class ModelVersionsTests
 
         var tags = JsonNode.Parse((await server.LoggedModelAsync(model, "tags"))[0]!)!;
         Assert.Equal("tag", (string)tags["other"]!);
-        Assert.True(JsonNode.DeepEquals(
-            JsonNode.Parse($$"""[{"name": "{{name}}", "version": 1}, {"name": "{{name}}", "version": 2}, {"name": "{{name}}", "version": 3}]"""),
-            JsonNode.Parse((string)tags["mlflow.modelVersions"]!)));
+        Assert.Equal(
+            $$"""[{"name": "{{name}}", "version": 1}, {"name": "{{name}}", "version": 2}, {"name": "{{name}}", "version": 3}]""",
+            (string)tags["mlflow.modelVersions"]!);
 
         // What somebody wrote into the tag that is no list does not keep a model from being registered.
         var odd = await server.InsertLoggedModelAsync(Location, tags: """{"mlflow.modelVersions": "no list"}""");
@@ -383,7 +383,7 @@ public sealed class ModelVersionsTests
         }
 
         await server.CreateVersionAsync(name, $"{folder}/0/models/m/artifacts/x", model_id: model);
-        foreach (var source in new[] { folder, $"{root}/../x", $"{root}x", "/etc", "m", $"file://elsewhere{root}", "file:///etc", $"{root}/%2e%2e/%2e%2e/%2e%2e/x/../../../.." })
+        foreach (var source in new[] { folder, $"{root}/../x", $"{root}x", "/etc", "m", $"file://elsewhere{root}", "file:///etc", $"{root}/m/../../x", $"file://{root}/%2e%2e/x" })
             await server.PostInvalidAsync(Create, new { name, source, run_id = run }, source.StartsWith("file://e", StringComparison.Ordinal) ? "source" : "Invalid model version source");
     }
 
