@@ -42,4 +42,24 @@ internal static partial class LogMessages
 
     [LoggerMessage(12, LogLevel.Warning, "{View} was not refreshed: {Reason}")]
     public static partial void ViewRefreshFailed(this ILogger logger, string view, string reason);
+
+    [LoggerMessage(13, LogLevel.Information, "webhooks: made the key file {File}, under which secrets are encrypted; keep it with the database")]
+    public static partial void WebhookKeyFileMade(this ILogger logger, string file);
+
+    [LoggerMessage(14, LogLevel.Warning, "webhooks: secrets are encrypted under the key in {File}, which only this server has; if others use the same database, set MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY to what is in it, on all of them")]
+    public static partial void WebhookKeyOfOneServer(this ILogger logger, string file);
+
+    [LoggerMessage(15, LogLevel.Error, "webhooks: key file {File}: {Reason}")]
+    public static partial void WebhookKeyFileFailed(this ILogger logger, string file, string reason);
+
+    [LoggerMessage(16, LogLevel.Information, "webhook {WebhookId}: delivery {DeliveryId} to {Host}, attempt {Attempt}: {Reason}; next attempt in {Seconds:0.0} s")]
+    public static partial void WebhookDeliveryFailed(
+        this ILogger logger, string webhookId, Guid deliveryId, string host, int attempt, string reason, double seconds);
+
+    [LoggerMessage(17, LogLevel.Warning, "webhook {WebhookId}: delivery {DeliveryId} to {Host} given up after {Attempts} attempts: {Reason}")]
+    public static partial void WebhookDeliveryGivenUp(
+        this ILogger logger, string webhookId, Guid deliveryId, string host, int attempts, string reason);
+
+    [LoggerMessage(18, LogLevel.Warning, "webhooks: deliveries put off: {Reason}")]
+    public static partial void WebhookDeliveryPutOff(this ILogger logger, string reason);
 }

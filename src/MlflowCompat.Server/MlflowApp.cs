@@ -11,6 +11,7 @@ using MlflowCompat.Server.Metrics;
 using MlflowCompat.Server.Registry;
 using MlflowCompat.Server.Runs;
 using MlflowCompat.Server.Summaries;
+using MlflowCompat.Server.Webhooks;
 using MlflowCompat.Storage;
 
 namespace MlflowCompat.Server;
@@ -67,6 +68,15 @@ public static class MlflowApp
         builder.Services.AddSingleton<ArtifactUpkeep>();
         builder.Services.AddHostedService(services => services.GetRequiredService<ArtifactUpkeep>());
         builder.Services.AddHostedService<SummaryRefresh>();
+        builder.Services.AddSingleton(options.Webhooks);
+        builder.Services.AddSingleton<WebhookSecrets>();
+        builder.Services.AddSingleton<WebhookAddress>();
+        builder.Services.AddSingleton<WebhookSender>();
+        builder.Services.AddSingleton<WebhookOutbox>();
+        builder.Services.AddSingleton<WebhookDeliveries>();
+        builder.Services.AddScoped<WebhookStore>();
+        if (!options.ArtifactsOnly)
+            builder.Services.AddHostedService<WebhookDelivery>();
 
         var app = builder.Build();
         app.UsePathBase(options.StaticPrefix);
@@ -83,6 +93,7 @@ public static class MlflowApp
         app.MapMetrics();
         app.MapDatasets();
         app.MapLoggedModels();
+        app.MapWebhooks();
         app.MapRegisteredModels();
         app.MapRegisteredModelAliases();
         app.MapModelVersions();

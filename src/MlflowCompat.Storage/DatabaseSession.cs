@@ -42,6 +42,12 @@ public abstract class DatabaseSession : IAsyncDisposable
     /// </summary>
     public abstract Task<List<T>> CommitWithAsync<T>(RowsStatement statement, Func<DbDataReader, T> map, CancellationToken cancellationToken);
 
+    /// <summary>
+    /// Has <paramref name="action"/> run once the transaction is committed, and never if it is not. It must be quick and must not fail.
+    /// </summary>
+    /// <exception cref="InvalidOperationException">The session is for reading.</exception>
+    public abstract void AfterCommit(Action action);
+
     /// <summary>The mapped first row, or null when there is none.</summary>
     public async Task<T?> FirstOrDefaultAsync<T>(Statement statement, Func<DbDataReader, T> map, CancellationToken cancellationToken)
         where T : class

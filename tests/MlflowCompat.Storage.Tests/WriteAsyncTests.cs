@@ -23,6 +23,57 @@ public sealed class WriteAsyncTests
 
     [Theory]
     [BothDatabases]
+    public async Task AfterCommit_RunsOnceWhatIsWrittenCanBeSeen(DatabaseKind kind)
+    {
+        await using var notes = await Notes.CreateAsync(kind);
+        await using var reading = await notes.Database.OpenAsync(CancellationToken.None);
+        Assert.Throws<InvalidOperationException>(() => reading.AfterCommit(() => { }));
+        foreach (var last in (bool[])[false, true])
+        {
+            var runs = 0;
+            await notes.Database.WriteAsync(
+                async (session, token) =>
+                {
+                    session.AfterCommit(() => runs++);
+                    if (last)
+                        await session.CommitWithAsync(notes.Insert(2), _ => "", token);
+                    else
+                        await session.ExecuteAsync(notes.Insert(1), token);
+                },
+                CancellationToken.None);
+            Assert.Equal(1, runs);
+        }
+
+        Assert.Equal([1, 2], await notes.IdsAsync());
+    }
+
+    [Theory]
+    [BothDatabases]
+    public async Task AfterCommit_OfAWriteThatFails_NeverRuns(DatabaseKind kind)
+    {
+        await using var notes = await Notes.CreateAsync(kind);
+        var (failed, done) = (0, 0);
+        // At the same time, so that on SQLite they share a transaction, with and without savepoints.
+        var writes = Enumerable.Range(0, 40).Select(i => notes.Database.WriteAsync(
+            async (session, token) =>
+            {
+                var fails = i % 4 > 1;
+                session.AfterCommit(() => Interlocked.Increment(ref fails ? ref failed : ref done));
+                if (i % 4 != 2)
+                    await session.ExecuteAsync(notes.Insert(i), token);
+                if (fails)
+                    throw new InvalidOperationException();
+            },
+            CancellationToken.None)).ToList();
+        foreach (var write in writes)
+            await Record.ExceptionAsync(() => write);
+        await notes.WriteAsync(1000);
+        Assert.Equal((0, 20), (failed, done));
+        Assert.Equal(21, (await notes.IdsAsync()).Count);
+    }
+
+    [Theory]
+    [BothDatabases]
     public async Task Write_ThatThrows_LeavesNothingAndTheNextOneWorks(DatabaseKind kind)
     {
         await using var notes = await Notes.CreateAsync(kind);

@@ -4,6 +4,7 @@ using Microsoft.AspNetCore.Connections;
 using MlflowCompat.Artifacts;
 using MlflowCompat.Server.Configuration;
 using MlflowCompat.Server.Experiments;
+using MlflowCompat.Server.Webhooks;
 using MlflowCompat.Storage;
 using MlflowCompat.Storage.Migrations;
 
@@ -143,6 +144,7 @@ internal sealed class ServerCommand : Command
                 Variable("MLFLOW_ARTIFACT_LOCATION_MAX_LENGTH")?.Integer(1, int.MaxValue) ?? defaults.ArtifactLocationMaxLength,
             TruncateLongValues = Variable("MLFLOW_TRUNCATE_LONG_VALUES")?.Flag() ?? defaults.TruncateLongValues,
             ModelVersionSourcePattern = Variable("MLFLOW_CREATE_MODEL_VERSION_SOURCE_VALIDATION_REGEX")?.Pattern(),
+            Webhooks = ReadWebhookOptions(),
         };
 
         Given? Read(Setting setting) => setting.Read(result, environment);
@@ -209,12 +211,38 @@ internal sealed class ServerCommand : Command
         }
     }
 
+    private WebhookOptions ReadWebhookOptions()
+    {
+        var defaults = new WebhookOptions();
+        return defaults with
+        {
+            AllowedSchemes = Variable("MLFLOW_WEBHOOK_ALLOWED_SCHEMES") is { } schemes ? Schemes(schemes) : defaults.AllowedSchemes,
+            AllowPrivateIps = Variable("MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS")?.Flag() ?? defaults.AllowPrivateIps,
+            SecretEncryptionKey = Variable("MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY") is { } key ? Key(key) : null,
+            MaxWorkers = Variable("MLFLOW_WEBHOOK_DELIVERY_MAX_WORKERS")?.Integer(1, 1000) ?? defaults.MaxWorkers,
+            RequestTimeout = Variable("MLFLOW_WEBHOOK_REQUEST_TIMEOUT") is { } seconds
+                ? TimeSpan.FromSeconds(seconds.Integer(1, 3600))
+                : defaults.RequestTimeout,
+            MaxRetries = Variable("MLFLOW_WEBHOOK_REQUEST_MAX_RETRIES")?.Integer(0, 100) ?? defaults.MaxRetries,
+        };
+    }
+
     private Given? Variable(string name) => environment(name) is { Length: > 0 } text ? new Given(name, text) : null;
 
     private static string Prefix(Given prefix) =>
         !prefix.Text.StartsWith('/') ? throw prefix.Wrong("it must begin with '/'")
         : prefix.Text.EndsWith('/') ? throw prefix.Wrong("it must not end with '/'")
         : prefix.Text;
+
+    private static List<string> Schemes(Given schemes)
+    {
+        var list = schemes.List()?.Select(scheme => scheme.ToLowerInvariant()).ToList();
+        return list is not null && list.TrueForAll(scheme => scheme is "http" or "https") ? list : throw schemes.Wrong("it must be a list of http and https");
+    }
+
+    /// <summary>Without the value in the error, because it is a secret.</summary>
+    private static IReadOnlyList<byte> Key(Given key) =>
+        WebhookOptions.ParseKey(key.Text) ?? throw new UsageException($"{key.Source}: it must be 32 bytes in URL-safe base64, as MLflow's keys are.");
 
     private static string FrameOptions(Given frames) => frames.Text.Trim().ToUpperInvariant() switch
     {

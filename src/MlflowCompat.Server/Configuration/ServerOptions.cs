@@ -1,4 +1,5 @@
 using System.Text.RegularExpressions;
+using MlflowCompat.Server.Webhooks;
 using MlflowCompat.Storage;
 
 namespace MlflowCompat.Server.Configuration;
@@ -56,6 +57,9 @@ public sealed record ServerOptions
 
     /// <summary>How often the summary views are refreshed where something has changed (<c>--view-refresh-seconds</c>); zero for never.</summary>
     public TimeSpan ViewRefreshInterval { get; init; } = TimeSpan.FromMinutes(5);
+
+    /// <summary>How webhooks are delivered (MLFLOW_WEBHOOK_*).</summary>
+    public WebhookOptions Webhooks { get; init; } = new();
 
     /// <summary>
     /// What the source of a model version has to contain a match of (MLFLOW_CREATE_MODEL_VERSION_SOURCE_VALIDATION_REGEX); null for anything.

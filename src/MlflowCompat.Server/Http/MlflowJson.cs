@@ -36,6 +36,7 @@ public static class MlflowJson
                     Datasets.DatasetsJson.Default,
                     Artifacts.ArtifactsJson.Default,
                     LoggedModels.LoggedModelsJson.Default,
+                    Webhooks.WebhooksJson.Default,
                     Registry.RegisteredModelsJson.Default,
                     Registry.ModelVersionsJson.Default,
                     Registry.RegistrySearchJson.Default)

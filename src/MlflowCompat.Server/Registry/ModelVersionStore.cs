@@ -5,6 +5,7 @@ using MlflowCompat.Server.Configuration;
 using MlflowCompat.Server.Http;
 using MlflowCompat.Server.Runs;
 using MlflowCompat.Server.Searching;
+using MlflowCompat.Server.Webhooks;
 using MlflowCompat.Storage;
 
 namespace MlflowCompat.Server.Registry;
@@ -12,7 +13,8 @@ namespace MlflowCompat.Server.Registry;
 /// <summary>Versions of registered models in the database (mapping 2.8).</summary>
 /// <param name="database">The workspace's database.</param>
 /// <param name="options">The server's options.</param>
-public sealed class ModelVersionStore(Database database, ServerOptions options)
+/// <param name="outbox">Is told what happens.</param>
+public sealed class ModelVersionStore(Database database, ServerOptions options, WebhookOutbox outbox)
 {
     /// <summary>The tag of a logged model that lists the versions that it became.</summary>
     private const string ModelVersionsTag = "mlflow.modelVersions";
@@ -56,6 +58,11 @@ public sealed class ModelVersionStore(Database database, ServerOptions options)
             if (origin.Model is { } model)
                 await session.ExecuteLastAsync(AddToModel(model, held.Name, number), token).ConfigureAwait(false);
             await session.ExecuteLastAsync(Touch(held.Name, now), token).ConfigureAwait(false);
+            await outbox.AddAsync(
+                session,
+                RegistryEvent.VersionCreated(
+                    held.IsPrompt, held.Name, ModelVersionNumber.Format(number), version.Source, origin.RunId, version.Tags, version.Description),
+                token).ConfigureAwait(false);
             return new ModelVersion(
                 held.Name, ModelVersionNumber.Format(number), now, now, ModelStage.Format(ModelStage.None), version.Description ?? "",
                 version.Source, origin.RunId ?? "", "READY", version.RunLink ?? "", version.Tags.Count == 0 ? null : version.Tags, null);
@@ -169,7 +176,9 @@ public sealed class ModelVersionStore(Database database, ServerOptions options)
             var sql = new StatementBuilder(database);
             sql.Append("UPDATE model_registry SET tags = ")
                 .Append(Tags.Merge(database, "tags", sql.AddJson(Tags.ToJson(key, value))));
-            await ChangeTagsAsync(session, sql, name, number, token).ConfigureAwait(false);
+            var held = await ChangeTagsAsync(session, sql, name, number, token).ConfigureAwait(false);
+            await outbox.AddAsync(
+                session, RegistryEvent.VersionTagSet(held.IsPrompt, name, ModelVersionNumber.Format(number), key, value), token).ConfigureAwait(false);
         },
         cancellationToken);
 
@@ -180,7 +189,9 @@ public sealed class ModelVersionStore(Database database, ServerOptions options)
         {
             var sql = new StatementBuilder(database);
             sql.Append("UPDATE model_registry SET tags = ").Append(Tags.Without(sql, "tags", key));
-            await ChangeTagsAsync(session, sql, name, number, token).ConfigureAwait(false);
+            var held = await ChangeTagsAsync(session, sql, name, number, token).ConfigureAwait(false);
+            await outbox.AddAsync(
+                session, RegistryEvent.VersionTagDeleted(held.IsPrompt, name, ModelVersionNumber.Format(number), key), token).ConfigureAwait(false);
         },
         cancellationToken);
 
@@ -259,12 +270,14 @@ public sealed class ModelVersionStore(Database database, ServerOptions options)
     private Statement SelectApproval(string name, int number) =>
         database.Statement($"SELECT {ApprovalColumns} FROM model_registry WHERE {IsVersion}").Add(name).Add(number);
 
-    private async Task ChangeTagsAsync(DatabaseSession session, StatementBuilder sql, string name, int number, CancellationToken cancellationToken)
+    private async Task<HeldRegisteredModel> ChangeTagsAsync(
+        DatabaseSession session, StatementBuilder sql, string name, int number, CancellationToken cancellationToken)
     {
-        await LockAsync(session, name, number, cancellationToken).ConfigureAwait(false);
+        var held = await LockAsync(session, name, number, cancellationToken).ConfigureAwait(false);
         sql.Append($" WHERE registered_model_name = {sql.Add(name)} AND model_version = {sql.Add(number)} AND {ModelVersionReader.IsThere}");
         if (await session.ExecuteAsync(sql.ToStatement(), cancellationToken).ConfigureAwait(false) == 0)
             throw ModelVersionNumber.NotFound(name, number);
+        return held;
     }
 
     /// <summary>Holds the registered model of a version that is about to be written to.</summary>

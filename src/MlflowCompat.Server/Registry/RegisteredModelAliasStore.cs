@@ -1,12 +1,14 @@
 using System.Data.Common;
 using MlflowCompat.Server.Http;
+using MlflowCompat.Server.Webhooks;
 using MlflowCompat.Storage;
 
 namespace MlflowCompat.Server.Registry;
 
 /// <summary>Aliases of registered models in the database (mapping C-39).</summary>
 /// <param name="database">The workspace's database.</param>
-public sealed class RegisteredModelAliasStore(Database database)
+/// <param name="outbox">Is told what happens.</param>
+public sealed class RegisteredModelAliasStore(Database database, WebhookOutbox outbox)
 {
     /// <summary>Makes an alias, or moves it to another version.</summary>
     /// <exception cref="MlflowException">RESOURCE_DOES_NOT_EXIST: no such version, or no such registered model.</exception>
@@ -25,6 +27,8 @@ public sealed class RegisteredModelAliasStore(Database database)
                 token).ConfigureAwait(false);
             if (set == 0)
                 throw ModelVersionNumber.NotFound(name, number);
+            await outbox.AddAsync(
+                session, RegistryEvent.AliasCreated(held.IsPrompt, held.Name, alias, ModelVersionNumber.Format(number)), token).ConfigureAwait(false);
         },
         cancellationToken);
 
@@ -37,6 +41,7 @@ public sealed class RegisteredModelAliasStore(Database database)
             await session.ExecuteLastAsync(
                 database.Statement("DELETE FROM registered_model_aliases WHERE registered_model_name = $1 AND alias = $2").Add(held.Name).Add(alias),
                 token).ConfigureAwait(false);
+            await outbox.AddAsync(session, RegistryEvent.AliasDeleted(held.IsPrompt, held.Name, alias), token).ConfigureAwait(false);
         },
         cancellationToken);
 

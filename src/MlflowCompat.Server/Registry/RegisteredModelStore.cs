@@ -1,13 +1,15 @@
 using System.Data.Common;
 using MlflowCompat.Server.Http;
 using MlflowCompat.Server.Searching;
+using MlflowCompat.Server.Webhooks;
 using MlflowCompat.Storage;
 
 namespace MlflowCompat.Server.Registry;
 
 /// <summary>Registered models, prompts included, in the database (mapping C-34, C-39).</summary>
 /// <param name="database">The workspace's database.</param>
-public sealed class RegisteredModelStore(Database database)
+/// <param name="outbox">Is told what happens.</param>
+public sealed class RegisteredModelStore(Database database, WebhookOutbox outbox)
 {
     /// <summary>Makes a registered model without versions.</summary>
     /// <param name="name">Its name.</param>
@@ -21,12 +23,16 @@ public sealed class RegisteredModelStore(Database database)
         try
         {
             await database.WriteAsync(
-                (session, token) => session.ExecuteLastAsync(
-                    database.Statement("""
-                        INSERT INTO registered_models (registered_model_name, description, tags, created_at, updated_at)
-                        VALUES ($1, $2, $3, $4, $4)
-                        """).Add(name).Add(description).AddJson(Tags.ToJson(tags)).AddTime(now),
-                    token),
+                async (session, token) =>
+                {
+                    await session.ExecuteLastAsync(
+                        database.Statement("""
+                            INSERT INTO registered_models (registered_model_name, description, tags, created_at, updated_at)
+                            VALUES ($1, $2, $3, $4, $4)
+                            """).Add(name).Add(description).AddJson(Tags.ToJson(tags)).AddTime(now),
+                        token).ConfigureAwait(false);
+                    await outbox.AddAsync(session, RegistryEvent.ModelCreated(PromptTags.SayPrompt(tags), name, tags, description), token).ConfigureAwait(false);
+                },
                 cancellationToken).ConfigureAwait(false);
         }
         catch (DbException exception) when (DatabaseFaults.Classify(exception) == DatabaseFault.Duplicate)
@@ -120,6 +126,8 @@ public sealed class RegisteredModelStore(Database database)
                 .Append(Tags.Merge(database, "tags", sql.AddJson(Tags.ToJson(key, value))))
                 .Append($" WHERE registered_model_name = {sql.Add(held.Name)}");
             await session.ExecuteLastAsync(sql.ToStatement(), token).ConfigureAwait(false);
+            if (held.IsPrompt)
+                await outbox.AddAsync(session, RegistryEvent.PromptTagSet(name, key, value), token).ConfigureAwait(false);
         },
         cancellationToken);
 
@@ -133,6 +141,8 @@ public sealed class RegisteredModelStore(Database database)
             sql.Append("UPDATE registered_models SET tags = ").Append(Tags.Without(sql, "tags", key))
                 .Append($" WHERE registered_model_name = {sql.Add(held.Name)}");
             await session.ExecuteLastAsync(sql.ToStatement(), token).ConfigureAwait(false);
+            if (held.IsPrompt)
+                await outbox.AddAsync(session, RegistryEvent.PromptTagDeleted(name, key), token).ConfigureAwait(false);
         },
         cancellationToken);
 

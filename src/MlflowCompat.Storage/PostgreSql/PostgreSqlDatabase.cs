@@ -124,6 +124,7 @@ public sealed class PostgreSqlDatabase : Database
             session.Begin();
             var result = await work(session, cancellationToken).ConfigureAwait(false);
             await session.CommitAsync().ConfigureAwait(false);
+            session.Committed();
             return result;
         }
     }
@@ -153,6 +154,7 @@ public sealed class PostgreSqlDatabase : Database
     /// <param name="isBlocking">Whether the thread that asks also waits for the answer; then all its tasks have ended when it gets them.</param>
     private sealed class Session(NpgsqlConnection connection, bool isBlocking) : DatabaseSession
     {
+        private readonly List<Action> afterCommit = [];
         private List<NpgsqlBatchCommand>? last;
 
         public override async Task<DbDataReader> QueryAsync(Statement statement, CancellationToken cancellationToken)
@@ -204,6 +206,16 @@ public sealed class PostgreSqlDatabase : Database
             await AddLast(BatchCommand(statement.Sql, statement.ToArrays())).ConfigureAwait(false);
             return await CommitAsync(map).ConfigureAwait(false);
         }
+
+        public override void AfterCommit(Action action)
+        {
+            if (last is null)
+                throw new InvalidOperationException("The session is for reading, or has been committed.");
+            afterCommit.Add(action);
+        }
+
+        /// <summary>Does what was to be done after the commit.</summary>
+        public void Committed() => afterCommit.ForEach(action => action());
 
         /// <summary>Makes the session one that writes.</summary>
         public void Begin() => last = [];

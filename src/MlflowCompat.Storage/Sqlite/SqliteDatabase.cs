@@ -151,17 +151,21 @@ public sealed class SqliteDatabase : Database
             var outcomes = new Task[group.Count];
             for (var i = 0; i < outcomes.Length; i++)
             {
-                var changes = writer.TotalChanges;
+                var (changes, actions) = (writer.TotalChanges, writer.ActionCount);
                 outcomes[i] = RunAsync(group[i]);
                 await outcomes[i].ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
                 writer.RequireTransaction(outcomes[i]);
-                if (outcomes[i].IsCompletedSuccessfully || writer.TotalChanges == changes)
+                if (outcomes[i].IsCompletedSuccessfully)
+                    continue;
+                writer.ForgetActions(actions);
+                if (writer.TotalChanges == changes)
                     continue;
                 writer.Run("ROLLBACK");
                 return outcomes.Length == 1 ? outcomes : throw new HalfWrittenException();
             }
 
             writer.Run("COMMIT");
+            writer.Committed();
             return outcomes;
         }
         catch (Exception exception) when (exception is not HalfWrittenException)
@@ -219,6 +223,8 @@ public sealed class SqliteDatabase : Database
         /// <summary>One for each <see cref="RowsInsert"/>, of which the code has a few.</summary>
         private readonly Dictionary<string, sqlite3_stmt> preparedRows = [];
 
+        private readonly List<Action> afterCommit = [];
+
         private bool HasTransaction => raw.sqlite3_get_autocommit(connection.Handle) == 0;
 
         public void Run(string sql) => Prepare(sql).ExecuteNonQuery();
@@ -235,7 +241,23 @@ public sealed class SqliteDatabase : Database
             }
 
             SqliteException.ThrowExceptionForRC(result, connection.Handle);
+            afterCommit.Clear();
         }
+
+        public override void AfterCommit(Action action)
+        {
+            RequireWriter();
+            afterCommit.Add(action);
+        }
+
+        /// <summary>How much is to be done after the commit.</summary>
+        public int ActionCount => afterCommit.Count;
+
+        /// <summary>Leaves out what a member wanted done that has failed.</summary>
+        public void ForgetActions(int kept) => afterCommit.RemoveRange(kept, afterCommit.Count - kept);
+
+        /// <summary>Does what was to be done after the commit.</summary>
+        public void Committed() => afterCommit.ForEach(action => action());
 
         /// <summary>Rows changed since the connection was opened.</summary>
         public int TotalChanges => raw.sqlite3_total_changes(connection.Handle);

@@ -254,6 +254,41 @@ public sealed class CommandLineTests
     [InlineData("")]
     public void HealthAddress_HasToBeHttp(string url) => Assert.Throws<UsageException>(() => new HealthCommand(_ => null).Address(url));
 
+    [Fact]
+    public void WebhookVariables_AreThoseOfMlflowServer()
+    {
+        var webhooks = Read([], new()
+        {
+            ["MLFLOW_WEBHOOK_ALLOWED_SCHEMES"] = "HTTPS, http",
+            ["MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS"] = "true",
+            ["MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY"] = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=",
+            ["MLFLOW_WEBHOOK_DELIVERY_MAX_WORKERS"] = "3",
+            ["MLFLOW_WEBHOOK_REQUEST_TIMEOUT"] = "5",
+            ["MLFLOW_WEBHOOK_REQUEST_MAX_RETRIES"] = "0",
+        }).Webhooks;
+
+        Assert.Equal(["https", "http"], webhooks.AllowedSchemes);
+        Assert.True(webhooks.AllowPrivateIps);
+        Assert.Equal("01234567890123456789012345678901"u8.ToArray(), webhooks.SecretEncryptionKey!);
+        Assert.Equal((3, TimeSpan.FromSeconds(5), 0), (webhooks.MaxWorkers, webhooks.RequestTimeout, webhooks.MaxRetries));
+    }
+
+    [Theory]
+    [InlineData("MLFLOW_WEBHOOK_ALLOWED_SCHEMES", "https,ftp", "http and https")]
+    [InlineData("MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS", "perhaps", "true or false")]
+    [InlineData("MLFLOW_WEBHOOK_DELIVERY_MAX_WORKERS", "0", "whole number")]
+    [InlineData("MLFLOW_WEBHOOK_REQUEST_TIMEOUT", "0", "whole number")]
+    [InlineData("MLFLOW_WEBHOOK_REQUEST_MAX_RETRIES", "-1", "whole number")]
+    [InlineData("MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY", "not-a-key", "32 bytes")]
+    public void WebhookVariableThatMakesNoSense_IsNamed(string variable, string value, string reason)
+    {
+        var exception = Assert.Throws<UsageException>(() => Read([], new() { [variable] = value }));
+
+        Assert.Contains(variable, exception.Message, StringComparison.Ordinal);
+        Assert.Contains(reason, exception.Message, StringComparison.Ordinal);
+        Assert.DoesNotContain("not-a-key", exception.Message, StringComparison.Ordinal);
+    }
+
     private static ServerOptions Read(string[] args, Dictionary<string, string> variables)
     {
         var command = new ServerCommand(variables.GetValueOrDefault);
