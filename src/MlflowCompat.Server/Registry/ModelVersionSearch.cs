@@ -73,6 +73,10 @@ public sealed class ModelVersionSearch(Database database)
 
     private static string Attribute(StatementBuilder sql, Clause clause) => clause.Key switch
     {
+        // To fold the case of a name takes longer than to look it up, and models are fewer than their versions.
+        "name" when clause.Comparator == Comparator.ILike && sql.Database.Kind == DatabaseKind.PostgreSql =>
+            "model_registry.registered_model_name IN (SELECT n.registered_model_name FROM registered_models n "
+            + $"WHERE {Conditions.Text(sql, "n.registered_model_name", clause.Comparator, clause.Value)})",
         "name" => Conditions.Text(sql, "model_registry.registered_model_name", clause.Comparator, clause.Value),
         "source_path" => Conditions.Text(sql, "model_registry.source", clause.Comparator, clause.Value),
         "run_id" => Conditions.Text(
