@@ -4,11 +4,13 @@ using MlflowCompat.Artifacts;
 using MlflowCompat.Server.Artifacts;
 using MlflowCompat.Server.Configuration;
 using MlflowCompat.Server.Datasets;
+using MlflowCompat.Server.EvaluationDatasets;
 using MlflowCompat.Server.Experiments;
 using MlflowCompat.Server.Http;
 using MlflowCompat.Server.LoggedModels;
 using MlflowCompat.Server.Metrics;
 using MlflowCompat.Server.Runs;
+using MlflowCompat.Server.Scorers;
 using MlflowCompat.Storage;
 
 namespace MlflowCompat.Server;
@@ -54,6 +56,9 @@ public static class MlflowApp
         builder.Services.AddSingleton<RunLogStore>();
         builder.Services.AddScoped<MetricHistory>();
         builder.Services.AddScoped<DatasetStore>();
+        builder.Services.AddScoped<EvaluationDatasetStore>();
+        builder.Services.AddScoped<DatasetRecordReader>();
+        builder.Services.AddScoped<ScorerStore>();
         builder.Services.AddSingleton<ArtifactRecords>();
         builder.Services.AddSingleton<ArtifactFiles>();
         builder.Services.AddSingleton<ArtifactUpkeep>();
@@ -74,6 +79,8 @@ public static class MlflowApp
         app.MapMetrics();
         app.MapDatasets();
         app.MapLoggedModels();
+        app.MapEvaluationDatasets();
+        app.MapScorers();
         app.MapArtifactProxy();
         app.MapRunArtifacts();
         return app;

@@ -81,13 +81,14 @@ internal sealed class ApiDocument
 
     private void Add(string path, string method, MlflowOperation messages)
     {
-        // /api/2.0/mlflow/experiments/get-by-name
+        // /api/2.0/mlflow/experiments/get-by-name, /api/3.0/mlflow/datasets/{dataset_id}/tags/{key}
         var steps = path.Split('/')[4..];
+        var inPath = steps.Where(step => step.StartsWith('{')).Select(step => step.Trim('{', '}')).ToHashSet(StringComparer.Ordinal);
         var tag = steps[0];
         Document.Tags!.Add(new OpenApiTag { Name = tag });
         var operation = new OpenApiOperation
         {
-            OperationId = method.ToLowerInvariant() + string.Concat(steps.SelectMany(step => step.Split('-')).Select(Capitalized)),
+            OperationId = method.ToLowerInvariant() + string.Concat(steps.SelectMany(step => step.Trim('{', '}').Split('-', '_')).Select(Capitalized)),
             Tags = new HashSet<OpenApiTagReference> { new(tag, Document) },
             Responses = new OpenApiResponses
             {
@@ -99,9 +100,10 @@ internal sealed class ApiDocument
                 ["default"] = new OpenApiResponseReference(ErrorResponse, Document),
             },
         };
-        if (method == HttpMethods.Get)
-            operation.Parameters = [.. Parameters(messages.Request)];
-        else
+        var parameters = Parameters(messages.Request, method == HttpMethods.Get, inPath).ToList();
+        if (method == HttpMethods.Get || parameters.Count > 0)
+            operation.Parameters = parameters;
+        if (method != HttpMethods.Get && Properties(messages.Request).Any(property => !inPath.Contains(property.Name)))
             operation.RequestBody = new OpenApiRequestBody { Content = Json(Schema(messages.Request)), Required = true };
 
         if (!Document.Paths.TryGetValue(path, out var item))
@@ -109,19 +111,21 @@ internal sealed class ApiDocument
         ((OpenApiPathItem)item).AddOperation(HttpMethod.Parse(method), operation);
     }
 
-    private IEnumerable<IOpenApiParameter> Parameters(Type message) => Properties(message).Select(property => new OpenApiParameter
-    {
-        Name = property.Name,
-        In = ParameterLocation.Query,
-        Description = comments.Of(property),
-        Schema = Schema(property.PropertyType),
-    });
+    private IEnumerable<IOpenApiParameter> Parameters(Type message, bool takesQuery, HashSet<string> inPath) =>
+        Properties(message).Where(property => takesQuery || inPath.Contains(property.Name)).Select(property => new OpenApiParameter
+        {
+            Name = property.Name,
+            In = inPath.Contains(property.Name) ? ParameterLocation.Path : ParameterLocation.Query,
+            Required = inPath.Contains(property.Name),
+            Description = comments.Of(property),
+            Schema = Schema(property.PropertyType),
+        });
 
     /// <summary>The schema of a type; those of messages and enums are kept once and referred to.</summary>
     private IOpenApiSchema Schema(Type type)
     {
         type = Nullable.GetUnderlyingType(type) ?? type;
-        if (type == typeof(string))
+        if (type == typeof(string) || type == typeof(EmbeddedJson))
             return new OpenApiSchema { Type = JsonSchemaType.String };
         if (type == typeof(bool))
             return new OpenApiSchema { Type = JsonSchemaType.Boolean };

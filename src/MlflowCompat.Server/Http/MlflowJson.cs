@@ -35,7 +35,9 @@ public static class MlflowJson
                     Metrics.MetricsJson.Default,
                     Datasets.DatasetsJson.Default,
                     Artifacts.ArtifactsJson.Default,
-                    LoggedModels.LoggedModelsJson.Default)
+                    LoggedModels.LoggedModelsJson.Default,
+                    EvaluationDatasets.EvaluationDatasetsJson.Default,
+                    Scorers.ScorersJson.Default)
                 .WithAddedModifier(AcceptCamelCase)
                 .WithAddedModifier(RefuseNullElements),
         };

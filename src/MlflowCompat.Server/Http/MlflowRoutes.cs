@@ -5,40 +5,52 @@ namespace MlflowCompat.Server.Http;
 /// <summary>
 /// Maps the endpoints of one capability. A route is named by what follows its prefix and is mapped under every prefix that it has at once,
 /// with the same handler and the same policies, so that no alias can miss a check (contract: endpoints §0).
+/// A parameter of a route, as in <c>datasets/{dataset_id}</c>, is the field of that name in the message.
 /// </summary>
 /// <typeparam name="TStore">What the handlers work on; made for each request.</typeparam>
 /// <param name="endpoints">Where the routes go.</param>
-public sealed class MlflowRoutes<TStore>(IEndpointRouteBuilder endpoints)
+/// <param name="version">Version of the API in the prefixes: <c>2.0</c> or <c>3.0</c>.</param>
+public sealed class MlflowRoutes<TStore>(IEndpointRouteBuilder endpoints, string version)
     where TStore : notnull
 {
-    private static readonly string[] BothTwins = ["/api/2.0/mlflow/", "/ajax-api/2.0/mlflow/"];
-    private static readonly string[] AjaxOnly = ["/ajax-api/2.0/mlflow/"];
-
     private static readonly string[] GetMethods = [HttpMethods.Get, HttpMethods.Head];
     private static readonly string[] PostMethods = [HttpMethods.Post];
+    private static readonly string[] PatchMethods = [HttpMethods.Patch];
+    private static readonly string[] DeleteMethods = [HttpMethods.Delete];
+
+    private readonly string[] bothTwins = [$"/api/{version}/mlflow/", $"/ajax-api/{version}/mlflow/"];
+    private readonly string[] ajaxOnly = [$"/ajax-api/{version}/mlflow/"];
 
     /// <summary>Maps GET (and HEAD), with the message in the query string.</summary>
     public void Get<TRequest, TResponse>(string route, Func<TRequest, TStore, CancellationToken, Task<TResponse>> handler)
-        where TRequest : class, new() => Map(BothTwins, route, GetMethods, handler);
+        where TRequest : class, new() => Map(bothTwins, route, GetMethods, handler);
 
     /// <summary>Maps POST, with the message as JSON body.</summary>
     public void Post<TRequest, TResponse>(string route, Func<TRequest, TStore, CancellationToken, Task<TResponse>> handler)
-        where TRequest : class, new() => Map(BothTwins, route, PostMethods, handler);
+        where TRequest : class, new() => Map(bothTwins, route, PostMethods, handler);
+
+    /// <summary>Maps PATCH, with the message as JSON body.</summary>
+    public void Patch<TRequest, TResponse>(string route, Func<TRequest, TStore, CancellationToken, Task<TResponse>> handler)
+        where TRequest : class, new() => Map(bothTwins, route, PatchMethods, handler);
+
+    /// <summary>Maps DELETE, with the message as JSON body.</summary>
+    public void Delete<TRequest, TResponse>(string route, Func<TRequest, TStore, CancellationToken, Task<TResponse>> handler)
+        where TRequest : class, new() => Map(bothTwins, route, DeleteMethods, handler);
 
     /// <summary>Maps GET for the web interface only: the twin under /api is no endpoint.</summary>
     public void AjaxGet<TRequest, TResponse>(string route, Func<TRequest, TStore, CancellationToken, Task<TResponse>> handler)
-        where TRequest : class, new() => Map(AjaxOnly, route, GetMethods, handler);
+        where TRequest : class, new() => Map(ajaxOnly, route, GetMethods, handler);
 
     /// <summary>
     /// Maps GET for an answer that is too large to be held in memory: the handler writes it as it is made, and it has to look like
     /// <typeparamref name="TResponse"/>.
     /// </summary>
     public void GetStreamed<TRequest, TResponse>(string route, Func<TRequest, TStore, HttpResponse, CancellationToken, Task> handler)
-        where TRequest : class, new() => MapStreamed<TRequest, TResponse>(BothTwins, route, handler);
+        where TRequest : class, new() => MapStreamed<TRequest, TResponse>(bothTwins, route, handler);
 
     /// <summary>As <see cref="GetStreamed"/>, for the web interface only.</summary>
     public void AjaxGetStreamed<TRequest, TResponse>(string route, Func<TRequest, TStore, HttpResponse, CancellationToken, Task> handler)
-        where TRequest : class, new() => MapStreamed<TRequest, TResponse>(AjaxOnly, route, handler);
+        where TRequest : class, new() => MapStreamed<TRequest, TResponse>(ajaxOnly, route, handler);
 
     private void Map<TRequest, TResponse>(
         string[] prefixes, string route, string[] methods, Func<TRequest, TStore, CancellationToken, Task<TResponse>> handler)
@@ -78,6 +90,8 @@ public sealed record MlflowOperation(Type Request, Type Response);
 public static class MlflowRoutes
 {
     /// <summary>Starts a route table whose handlers work on <typeparamref name="TStore"/>.</summary>
-    public static MlflowRoutes<TStore> MlflowRoutesFor<TStore>(this IEndpointRouteBuilder endpoints)
-        where TStore : notnull => new(endpoints);
+    /// <param name="endpoints">Where the routes go.</param>
+    /// <param name="version">Version of the API: <c>3.0</c> for most of what MLflow 3 has added.</param>
+    public static MlflowRoutes<TStore> MlflowRoutesFor<TStore>(this IEndpointRouteBuilder endpoints, string version = "2.0")
+        where TStore : notnull => new(endpoints, version);
 }

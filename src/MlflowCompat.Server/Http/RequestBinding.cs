@@ -34,19 +34,38 @@ public static class RequestBinding
     public static async ValueTask<T> ReadAsync<T>(HttpContext context)
         where T : class, new()
     {
-        var request = context.Request;
         var type = MlflowJson.TypeInfo<T>();
+        var message = await ReadQueryOrBodyAsync(context, type).ConfigureAwait(false);
+        foreach (var (name, value) in context.Request.RouteValues)
+            SetFromPath(message, type, name, (string)value!);
+        return message;
+    }
+
+    private static ValueTask<T> ReadQueryOrBodyAsync<T>(HttpContext context, JsonTypeInfo<T> type)
+        where T : class, new()
+    {
+        var request = context.Request;
         if (HttpMethods.IsGet(request.Method) || HttpMethods.IsHead(request.Method))
         {
             if (request.Query.Count > 0)
-                return Parse(QueryAsJson(request.Query, type), type);
+                return ValueTask.FromResult(Parse(QueryAsJson(request.Query, type), type));
         }
         else if (HttpMethods.IsPost(request.Method) || HttpMethods.IsPut(request.Method))
         {
             RequireJson(request.ContentType);
         }
 
-        return await ReadBodyAsync(context, type).ConfigureAwait(false);
+        return ReadBodyAsync(context, type);
+    }
+
+    /// <summary>What the path says counts, whatever the body says (contract: semantics §1.1).</summary>
+    private static void SetFromPath<T>(T message, JsonTypeInfo<T> type, string name, string value)
+        where T : class
+    {
+        // Texts of a body are checked as they are read; bytes of a path that are no UTF-8 have been replaced by now.
+        if (value.Contains('\0', StringComparison.Ordinal))
+            throw MlflowException.InvalidValue(name, MlflowException.Quote(value.Replace("\0", "\\0", StringComparison.Ordinal)), "it must not contain U+0000");
+        type.Properties.Single(property => property.Name == name).Set!(message, value);
     }
 
     private static async ValueTask<T> ReadBodyAsync<T>(HttpContext context, JsonTypeInfo<T> type)
