@@ -75,7 +75,7 @@ public sealed class EvaluationDatasetStore(Database database)
             var now = Now();
             var user = tags.Find(tag => tag.Key == UserTag)?.Value;
             var created = new EvaluationDataset(
-                $"d-{Guid.NewGuid():N}", name, Tags.ToJson(tags), null, null, Digest(name, now), now, now, user, user,
+                $"d-{Guid.NewGuid():N}", name, Tags.ToJson(tags.OrderBy(tag => tag.Key, StringComparer.Ordinal)), null, null, Digest(name, now), now, now, user, user,
                 experimentIds.Count == 0 ? null : [.. experimentIds]);
             await session.ExecuteLastAsync(
                 database.Statement("""
@@ -351,7 +351,8 @@ public sealed class EvaluationDatasetStore(Database database)
             cancellationToken).ConfigureAwait(false);
         return added.Length;
 
-        static ReadOnlyMemory<byte>? Json(string? text) => text is null ? null : Encoding.UTF8.GetBytes(text);
+        // Without its type the null would become an empty memory.
+        static ReadOnlyMemory<byte>? Json(string? text) => text is null ? default(ReadOnlyMemory<byte>?) : Encoding.UTF8.GetBytes(text);
         static string? Text(ReadOnlyMemory<byte>? json) => json is { } given ? Encoding.UTF8.GetString(given.Span) : null;
         static T[] Same<T>(T value, int count)
         {

@@ -58,15 +58,9 @@ public static class RequestBinding
         return ReadBodyAsync(context, type);
     }
 
-    /// <summary>What the path says counts, whatever the body says (contract: semantics §1.1).</summary>
+    /// <summary>What the path says counts, whatever the body says (contract: semantics §1.1). Kestrel lets no U+0000 through.</summary>
     private static void SetFromPath<T>(T message, JsonTypeInfo<T> type, string name, string value)
-        where T : class
-    {
-        // Texts of a body are checked as they are read; bytes of a path that are no UTF-8 have been replaced by now.
-        if (value.Contains('\0', StringComparison.Ordinal))
-            throw MlflowException.InvalidValue(name, MlflowException.Quote(value.Replace("\0", "\\0", StringComparison.Ordinal)), "it must not contain U+0000");
-        type.Properties.Single(property => property.Name == name).Set!(message, value);
-    }
+        where T : class => type.Properties.Single(property => property.Name == name).Set!(message, value);
 
     private static async ValueTask<T> ReadBodyAsync<T>(HttpContext context, JsonTypeInfo<T> type)
         where T : class, new()
