@@ -15,7 +15,7 @@ import sys
 import tempfile
 
 GROUPS = ["experiments", "runs", "metrics", "params-tags", "search-runs", "search-experiments", "inputs", "outputs", "cli", "server",
-          "artifacts-proxy", "artifacts-multipart"]
+          "artifacts-proxy", "artifacts-multipart", "evaluation-datasets", "scorers"]
 ROUNDS = 2
 HERE = os.path.dirname(os.path.abspath(__file__))
 

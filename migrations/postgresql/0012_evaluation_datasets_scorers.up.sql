@@ -36,7 +36,8 @@ CREATE TABLE evaluation_dataset_records (
     source            JSON,
     source_id         VARCHAR(255),
     source_type       VARCHAR(255),
-    created_time      TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP,
+    -- Whole milliseconds: pages continue behind the time that clients see.
+    created_time      TIMESTAMP NOT NULL DEFAULT date_trunc('milliseconds', CURRENT_TIMESTAMP),
     last_update_time  TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP,
     created_by        TEXT,
     last_updated_by   TEXT,

@@ -78,6 +78,19 @@ public sealed class ScorerRequest
 /// <param name="Scorer">The version.</param>
 public sealed record GetScorerResponse(Scorer Scorer);
 
+/// <summary>scorers/online-configs.</summary>
+public sealed class GetOnlineScoringConfigs
+{
+    /// <summary>Required: ids of scorers.</summary>
+    public List<string>? ScorerIds { get; set; }
+}
+
+/// <summary>Answer to scorers/online-configs.</summary>
+/// <param name="Configs">By which of them the server scores traces as they come in: none.</param>
+public sealed record OnlineScoringConfigsResponse(List<Empty> Configs);
+
+[JsonSerializable(typeof(GetOnlineScoringConfigs))]
+[JsonSerializable(typeof(OnlineScoringConfigsResponse))]
 [JsonSerializable(typeof(RegisterScorer))]
 [JsonSerializable(typeof(RegisterScorerResponse))]
 [JsonSerializable(typeof(ListScorers))]

@@ -18,6 +18,7 @@ public static class ScorersApi
         routes.Get<ListScorerVersions, ListScorersResponse>("scorers/versions", ListVersions);
         routes.Get<ScorerRequest, GetScorerResponse>("scorers/get", Get);
         routes.Delete<ScorerRequest, Empty>("scorers/delete", Delete);
+        routes.Get<GetOnlineScoringConfigs, OnlineScoringConfigsResponse>("scorers/online-configs", GetOnlineConfigs);
     }
 
     private static async Task<RegisterScorerResponse> Register(RegisterScorer request, ScorerStore store, CancellationToken cancellationToken)
@@ -61,6 +62,13 @@ public static class ScorersApi
             throw NotFound(experiment, name, request.Version);
         return Empty.Value;
     }
+
+    /// <summary>Clients since 3.9 ask this with every scorer that they read. Scoring needs models behind a gateway, and there is none here.</summary>
+    private static Task<OnlineScoringConfigsResponse> GetOnlineConfigs(
+        GetOnlineScoringConfigs request, ScorerStore store, CancellationToken cancellationToken) =>
+        request.ScorerIds is { Count: > 0 }
+            ? Task.FromResult(new OnlineScoringConfigsResponse([]))
+            : throw FieldRules.Missing("scorer_ids");
 
     private static MlflowException NotFound(string experiment, string name, int? version) => MlflowException.NotFound(
         $"Scorer with name {MlflowException.Quote(name)}"

@@ -39,6 +39,7 @@ public sealed class ScorersTests
         Assert.Equal(Of(first), (await server.GetAsync($"{Scorers}get?experiment_id={experiment}&name=length&version=1"))["scorer"]!.ToJsonString());
         Assert.Equal(listed.ToJsonString(), (await server.GetAsync($"/ajax-api/3.0/mlflow/scorers/list?experiment_id={experiment}")).ToJsonString());
         Assert.Empty(await server.GetAsync($"{Scorers}list?experiment_id={await server.CreateExperimentAsync()}"));
+        Assert.Equal("""{"configs":[]}""", (await server.GetAsync($"{Scorers}online-configs?scorer_ids={(string)first["scorer_id"]!}&scorer_ids=x")).ToJsonString());
     }
 
     [Theory, BothDatabases]
@@ -111,6 +112,7 @@ public sealed class ScorersTests
     [BothDatabases("get?name=s", "experiment_id")]
     [BothDatabases("get?experiment_id=0&name=s&version=x", "version")]
     [BothDatabases("get?experiment_id=0&name=s&version=1.5", "version")]
+    [BothDatabases("online-configs", "scorer_ids")]
     public async Task Read_WithSomethingWrong_IsRefused(DatabaseKind kind, string route, string part)
     {
         var server = await TestServer.SharedAsync(kind);
