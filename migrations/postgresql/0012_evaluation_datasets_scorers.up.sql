@@ -52,15 +52,15 @@ COMMENT ON TABLE evaluation_dataset_records IS 'Records of evaluation data sets,
 COMMENT ON COLUMN evaluation_dataset_records.dataset_record_id IS 'dr- and 32 hex digits';
 COMMENT ON COLUMN evaluation_dataset_records.input_hash IS 'SHA-256 of inputs with sorted keys, hex digits';
 
--- What belongs to what: evaluation_dataset to experiment. The ends are of several tables, and may be unknown here, so there are
--- no foreign keys; who removes one of them removes its links.
+-- Links by the ids that clients know: evaluation_dataset to experiment. The ends are of several tables, and may be unknown here, so
+-- there are no foreign keys; who removes an end for good removes its links.
 CREATE TABLE entity_associations (
     association_id   UUID NOT NULL UNIQUE DEFAULT gen_random_uuid(),
-    source_type      VARCHAR(36) COLLATE "C" NOT NULL,
-    source_id        VARCHAR(50) COLLATE "C" NOT NULL,
-    destination_type VARCHAR(36) COLLATE "C" NOT NULL,
-    destination_id   VARCHAR(50) COLLATE "C" NOT NULL,
-    created_time     TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP,
+    source_type      VARCHAR(36) NOT NULL,
+    source_id        VARCHAR(250) COLLATE "C" NOT NULL,
+    destination_type VARCHAR(36) NOT NULL,
+    destination_id   VARCHAR(300) COLLATE "C" NOT NULL,
+    created_time     BIGINT NOT NULL,
     PRIMARY KEY (source_type, source_id, destination_type, destination_id)
 );
 
@@ -68,6 +68,9 @@ CREATE INDEX idx_entity_associations_destination
     ON entity_associations(destination_type, destination_id, source_type, source_id);
 
 COMMENT ON TABLE entity_associations IS 'Links between experiments, evaluation data sets, runs, models and traces';
+COMMENT ON COLUMN entity_associations.source_id IS 'Id as clients know it';
+COMMENT ON COLUMN entity_associations.destination_id IS 'Id as clients know it';
+COMMENT ON COLUMN entity_associations.created_time IS 'Milliseconds since 1970';
 
 CREATE TABLE scorers (
     scorer_id     UUID PRIMARY KEY,

@@ -47,9 +47,9 @@ CREATE INDEX idx_evaluation_dataset_records_order ON evaluation_dataset_records(
 CREATE TABLE entity_associations (
     association_id   TEXT NOT NULL UNIQUE CHECK (length(association_id) = 36),
     source_type      TEXT NOT NULL CHECK (length(source_type) <= 36),
-    source_id        TEXT NOT NULL CHECK (length(source_id) <= 50),
+    source_id        TEXT NOT NULL CHECK (length(source_id) <= 250),
     destination_type TEXT NOT NULL CHECK (length(destination_type) <= 36),
-    destination_id   TEXT NOT NULL CHECK (length(destination_id) <= 50),
+    destination_id   TEXT NOT NULL CHECK (length(destination_id) <= 300),
     created_time     INTEGER NOT NULL,
     PRIMARY KEY (source_type, source_id, destination_type, destination_id)
 ) WITHOUT ROWID;

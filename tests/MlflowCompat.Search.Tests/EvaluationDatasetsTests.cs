@@ -67,7 +67,7 @@ public sealed class EvaluationDatasetsTests
     [InlineData("name", "name", true)]
     [InlineData("name DESC", "name", false)]
     [InlineData("created_time asc", "created_time", true)]
-    [InlineData(" last_update_time DESC ", "last_update_time", false)]
+    [InlineData("last_update_time DESC", "last_update_time", false)]
     public void OrderBy_OrderableKey_IsAccepted(string element, string key, bool ascending) =>
         Assert.Equal(
             [new(EntityKind.Attribute, key, ascending)],

@@ -377,7 +377,7 @@ public sealed class EvaluationDatasetStore(Database database)
             .Add(Array.ConvertAll(rows, _ => Guid.NewGuid()))
             .Add(Array.ConvertAll(rows, _ => "evaluation_dataset")).Add(Array.ConvertAll(rows, _ => datasetId))
             .Add(Array.ConvertAll(rows, _ => "experiment")).Add(rows)
-            .AddTimes(Array.ConvertAll(rows, _ => now));
+            .Add(Array.ConvertAll(rows, _ => now));
     }
 
     /// <summary>Sets the time of the last change and reads what has become of the data set.</summary>
