@@ -16,7 +16,7 @@ import tempfile
 
 GROUPS = ["experiments", "runs", "metrics", "params-tags", "search-runs", "search-experiments", "inputs", "outputs", "cli", "server",
           "artifacts-proxy", "artifacts-multipart", "logged-models", "models", "registry", "model-versions", "aliases", "prompts",
-          "webhooks", "autolog", "optuna", "neuralforecast"]
+          "webhooks", "autolog", "optuna", "neuralforecast", "evaluation-datasets", "scorers"]
 ROUNDS = 2
 HERE = os.path.dirname(os.path.abspath(__file__))
 

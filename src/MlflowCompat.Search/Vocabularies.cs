@@ -1,6 +1,6 @@
 namespace MlflowCompat.Search;
 
-/// <summary>The vocabularies of the searches that the server offers (contract: search §2 to §6).</summary>
+/// <summary>The vocabularies of the searches that the server offers (contract: search §2 to §6, §8).</summary>
 public static class Vocabularies
 {
     /// <summary>
@@ -153,6 +153,28 @@ public static class Vocabularies
             ["tags", "tag"],
             [KeyRule.AnyKey(KeyType.Text, Comparators.Text, orderable: false)]),
     ]);
+
+    /// <summary>datasets/search of evaluation data sets (contract: search §8). Its attributes have no prefix.</summary>
+    public static Vocabulary EvaluationDatasets { get; } = new(
+    [
+        new(
+            EntityKind.Attribute,
+            [],
+            [
+                new("name", KeyType.Text, Comparators.Text | Comparators.Number) { Orderable = true },
+                new("created_by", KeyType.Text, Comparators.Text | Comparators.Number),
+                new("last_updated_by", KeyType.Text, Comparators.Text | Comparators.Number),
+                new("created_time", KeyType.Number, Comparators.Number) { Orderable = true },
+                new("last_update_time", KeyType.Number, Comparators.Number) { Orderable = true },
+            ]),
+        new(
+            EntityKind.Tag,
+            ["tags"],
+            [KeyRule.AnyKey(KeyType.Text, Comparators.Text, orderable: false)]),
+    ])
+    {
+        IgnoresRepeatedOrderKeys = true,
+    };
 
     private static KeyRule LoggedModelText(string name) =>
         new(name, KeyType.Text, Comparators.Text | Comparators.Lists) { EitherLiteral = true };

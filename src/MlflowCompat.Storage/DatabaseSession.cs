@@ -18,6 +18,9 @@ public abstract class DatabaseSession : IAsyncDisposable
     /// <summary>Runs statements in order; on a database server all of them in one round trip.</summary>
     public abstract Task ExecuteAsync(IReadOnlyList<Statement> statements, CancellationToken cancellationToken);
 
+    /// <summary>Adds rows, or does whatever else the statement does with them.</summary>
+    public abstract Task ExecuteAsync(RowsStatement statement, CancellationToken cancellationToken);
+
     /// <summary>
     /// Runs a statement as one of the last of its transaction: a database server gets it together with the commit. Nothing may be read
     /// after it that depends on it, and its failure may come out of <see cref="Database.WriteAsync{T}"/> instead of from here.

@@ -99,6 +99,10 @@ internal static class Evaluator
     {
         (Comparator.Equal, TextValue value) => actual == value.Text,
         (Comparator.NotEqual, TextValue value) => actual != value.Text,
+        (Comparator.Greater, TextValue value) => string.CompareOrdinal(actual, value.Text) > 0,
+        (Comparator.GreaterOrEqual, TextValue value) => string.CompareOrdinal(actual, value.Text) >= 0,
+        (Comparator.Less, TextValue value) => string.CompareOrdinal(actual, value.Text) < 0,
+        (Comparator.LessOrEqual, TextValue value) => string.CompareOrdinal(actual, value.Text) <= 0,
         (Comparator.Like, TextValue value) => LikePattern.Matches(actual, value.Text, ignoreCase: false),
         (Comparator.ILike, TextValue value) => LikePattern.Matches(actual, value.Text, ignoreCase: true),
         (Comparator.In, TextListValue list) => list.Texts.Contains(actual),

@@ -251,12 +251,20 @@ public sealed class ExperimentStore(Database database, ArtifactRoots artifactRoo
             throw ExperimentId.NotActive(id);
     }
 
-    private static async Task<bool> IsActiveAsync(Database database, DatabaseSession session, long id, CancellationToken cancellationToken)
+    /// <summary>Refuses to read from an experiment that is unknown or deleted; nothing is held.</summary>
+    /// <exception cref="MlflowException">RESOURCE_DOES_NOT_EXIST; INVALID_PARAMETER_VALUE when it is deleted.</exception>
+    internal static async Task CheckActiveAsync(Database database, DatabaseSession session, long id, CancellationToken cancellationToken)
     {
+        if (!await IsActiveAsync(database, session, id, cancellationToken, holding: false).ConfigureAwait(false))
+            throw ExperimentId.NotActive(id);
+    }
+
+    private static async Task<bool> IsActiveAsync(
+        Database database, DatabaseSession session, long id, CancellationToken cancellationToken, bool holding = true)
+    {
+        const string Select = "SELECT lifecycle_stage FROM experiments WHERE experiment_id = $1";
         var stage = await session.FirstOrDefaultAsync(
-            database.Statement(
-                "SELECT lifecycle_stage FROM experiments WHERE experiment_id = $1 FOR NO KEY UPDATE",
-                "SELECT lifecycle_stage FROM experiments WHERE experiment_id = $1").Add(id),
+            (holding ? database.Statement(Select + " FOR NO KEY UPDATE", Select) : database.Statement(Select)).Add(id),
             reader => reader.GetString(0),
             cancellationToken).ConfigureAwait(false) ?? throw ExperimentId.NotFound(id);
         return stage == "active";

@@ -83,11 +83,12 @@ internal sealed class ApiDocument
     {
         // /api/2.0/mlflow/experiments/get-by-name
         var steps = path.Split('/')[4..];
+        var version = path.Split('/')[2] is var number && number == "2.0" ? "" : $"V{number[0]}";
         var tag = steps[0];
         Document.Tags!.Add(new OpenApiTag { Name = tag });
         var operation = new OpenApiOperation
         {
-            OperationId = method.ToLowerInvariant() + string.Concat(steps.SelectMany(step => step.Trim('{', '}').Split('-', '_')).Select(Capitalized)),
+            OperationId = method.ToLowerInvariant() + string.Concat(steps.SelectMany(step => step.Trim('{', '}').Split('-', '_')).Select(Capitalized)) + version,
             Tags = new HashSet<OpenApiTagReference> { new(tag, Document) },
             Responses = new OpenApiResponses
             {
@@ -123,7 +124,7 @@ internal sealed class ApiDocument
     private IOpenApiSchema Schema(Type type)
     {
         type = Nullable.GetUnderlyingType(type) ?? type;
-        if (type == typeof(string))
+        if (type == typeof(string) || type == typeof(EmbeddedJson))
             return new OpenApiSchema { Type = JsonSchemaType.String };
         if (type == typeof(bool))
             return new OpenApiSchema { Type = JsonSchemaType.Boolean };

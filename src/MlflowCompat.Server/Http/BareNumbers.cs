@@ -46,4 +46,25 @@ internal static class BareNumbers
         quoted?.Write(json[copied..]);
         return quoted?.WrittenSpan.ToArray();
     }
+
+    /// <summary>The text with marked words bare again; null when there are none.</summary>
+    public static byte[]? Unquote(ReadOnlySpan<byte> json)
+    {
+        var opening = "\"\\u0000"u8;
+        var next = json.IndexOf(opening);
+        if (next < 0)
+            return null;
+        var bare = new ArrayBufferWriter<byte>(json.Length);
+        for (; next >= 0; next = json.IndexOf(opening))
+        {
+            bare.Write(json[..next]);
+            json = json[(next + opening.Length)..];
+            var end = json.IndexOf((byte)'"');
+            bare.Write(json[..end]);
+            json = json[(end + 1)..];
+        }
+
+        bare.Write(json);
+        return bare.WrittenSpan.ToArray();
+    }
 }

@@ -39,7 +39,9 @@ public static class MlflowJson
                     Webhooks.WebhooksJson.Default,
                     Registry.RegisteredModelsJson.Default,
                     Registry.ModelVersionsJson.Default,
-                    Registry.RegistrySearchJson.Default)
+                    Registry.RegistrySearchJson.Default,
+                    EvaluationDatasets.EvaluationDatasetsJson.Default,
+                    Scorers.ScorersJson.Default)
                 .WithAddedModifier(AcceptCamelCase)
                 .WithAddedModifier(RefuseNullElements),
         };

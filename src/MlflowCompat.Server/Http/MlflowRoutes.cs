@@ -11,16 +11,18 @@ namespace MlflowCompat.Server.Http;
 /// </summary>
 /// <typeparam name="TStore">What the handlers work on; made for each request.</typeparam>
 /// <param name="endpoints">Where the routes go.</param>
-public sealed class MlflowRoutes<TStore>(IEndpointRouteBuilder endpoints)
+/// <param name="version">The version in their prefixes: <c>2.0</c> or <c>3.0</c>.</param>
+public sealed class MlflowRoutes<TStore>(IEndpointRouteBuilder endpoints, string version)
     where TStore : notnull
 {
-    private static readonly string[] BothTwins = ["/api/2.0/mlflow/", "/ajax-api/2.0/mlflow/"];
-    private static readonly string[] AjaxOnly = ["/ajax-api/2.0/mlflow/"];
-
     private static readonly string[] GetMethods = [HttpMethods.Get, HttpMethods.Head];
     private static readonly string[] PostMethods = [HttpMethods.Post];
     private static readonly string[] PatchMethods = [HttpMethods.Patch];
     private static readonly string[] DeleteMethods = [HttpMethods.Delete];
+
+    private string[] BothTwins => [$"/api/{version}/mlflow/", .. AjaxOnly];
+
+    private string[] AjaxOnly => [$"/ajax-api/{version}/mlflow/"];
 
     /// <summary>Maps GET (and HEAD), with the message in the query string.</summary>
     public void Get<TRequest, TResponse>(string route, Func<TRequest, TStore, CancellationToken, Task<TResponse>> handler)
@@ -127,6 +129,6 @@ public sealed record MlflowOperation(Type Request, Type Response);
 public static class MlflowRoutes
 {
     /// <summary>Starts a route table whose handlers work on <typeparamref name="TStore"/>.</summary>
-    public static MlflowRoutes<TStore> MlflowRoutesFor<TStore>(this IEndpointRouteBuilder endpoints)
-        where TStore : notnull => new(endpoints);
+    public static MlflowRoutes<TStore> MlflowRoutesFor<TStore>(this IEndpointRouteBuilder endpoints, string version = "2.0")
+        where TStore : notnull => new(endpoints, version);
 }

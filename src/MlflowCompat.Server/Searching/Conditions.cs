@@ -52,6 +52,8 @@ public static class Conditions
                 return database.Kind == DatabaseKind.PostgreSql ? $"{column}{(isAscii ? " COLLATE \"C\"" : "")} ILIKE {sql.Add(text)} ESCAPE ''"
                     : isAscii ? $"{column} LIKE {sql.Add(text)}"
                     : $"{ILikeFunction}({column}, {sql.Add(text)})";
+            case Comparator.Greater or Comparator.GreaterOrEqual or Comparator.Less or Comparator.LessOrEqual:
+                return $"{Ordinal(database, column)} {Operator(comparator)} {sql.Add(text)}";
             default:
                 throw Unexpected(comparator);
         }

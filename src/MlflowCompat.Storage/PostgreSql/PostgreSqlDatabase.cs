@@ -187,6 +187,22 @@ public sealed class PostgreSqlDatabase : Database
             }
         }
 
+        public override async Task ExecuteAsync(RowsStatement statement, CancellationToken cancellationToken)
+        {
+            if (statement.RowCount == 0)
+                return;
+            var command = new NpgsqlCommand(statement.Sql, connection);
+            await using (command.ConfigureAwait(false))
+            {
+                foreach (var parameter in statement.ToArrays())
+                    command.Parameters.Add(parameter);
+                if (isBlocking)
+                    command.ExecuteNonQuery();
+                else
+                    await command.ExecuteNonQueryAsync(cancellationToken).ConfigureAwait(false);
+            }
+        }
+
         public override Task ExecuteLastAsync(Statement statement, CancellationToken cancellationToken) => AddLast(BatchCommand(statement));
 
         public override Task ExecuteLastAsync(RowsStatement statement, CancellationToken cancellationToken) =>

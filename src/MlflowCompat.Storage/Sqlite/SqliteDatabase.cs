@@ -315,6 +315,11 @@ public sealed class SqliteDatabase : Database
         public override Task ExecuteLastAsync(RowsStatement statement, CancellationToken cancellationToken)
         {
             RequireWriter();
+            return ExecuteAsync(statement, cancellationToken);
+        }
+
+        public override Task ExecuteAsync(RowsStatement statement, CancellationToken cancellationToken)
+        {
             cancellationToken.ThrowIfCancellationRequested();
             var insert = PrepareRows(statement.Sql);
             for (var row = 0; row < statement.RowCount; row++)
