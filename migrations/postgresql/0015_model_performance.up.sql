@@ -17,7 +17,7 @@ measures(spelling, measure) AS (
     VALUES ('mae', 'mae'), ('MAE', 'mae'), ('mean_absolute_error', 'mae'),
            ('rmse', 'rmse'), ('RMSE', 'rmse'), ('root_mean_squared_error', 'rmse'),
            ('smape', 'smape'), ('sMAPE', 'smape'), ('SMAPE', 'smape')),
-names(metric_name, measure) AS (
+names(metric_name, measure) AS MATERIALIZED (
     SELECT prefix || spelling, measure FROM prefixes CROSS JOIN measures),
 -- measured_run is the run whose own metrics tell what those of the model do not: they can be meant for one model only.
 shown(subject, model_id, model_name, model_type, framework, run_id, experiment_id, measured_run,
@@ -38,12 +38,12 @@ points(subject, is_of_model, metric_name, dataset_type, metric_value) AS (
     SELECT s.subject, 1, mt.metric_name, mt.dataset_type, mt.metric_value
     FROM shown s
     JOIN metrics mt ON mt.model_id = s.model_id
-    WHERE NOT mt.is_nan
+    WHERE NOT mt.is_nan AND mt.metric_name IN (SELECT metric_name FROM names)
     UNION ALL
     SELECT s.subject, 0, mt.metric_name, mt.dataset_type, mt.metric_value
     FROM shown s
     JOIN metrics mt ON mt.run_id = s.measured_run AND mt.model_id IS NULL
-    WHERE NOT mt.is_nan),
+    WHERE NOT mt.is_nan AND mt.metric_name IN (SELECT metric_name FROM names)),
 errors(subject, error, value) AS (
     SELECT p.subject, p.dataset_type || '_' || n.measure,
         COALESCE(MAX(CASE WHEN p.is_of_model = 1 THEN p.metric_value END), MAX(p.metric_value))

@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Net;
 using Microsoft.Extensions.DependencyInjection;
 using MlflowCompat.Server.Configuration;
 using MlflowCompat.Server.Summaries;
@@ -201,6 +202,37 @@ public sealed class SummaryViewsTests
                 JOIN model_registry v ON v.registry_id = p.registry_id JOIN runs r ON r.run_id = p.run_id WHERE r.run_uuid = $1
                 """);
         }
+    }
+
+    [Theory]
+    [BothDatabases(true)]
+    [BothDatabases(false)]
+    public async Task ModelPerformance_OfAModelThatClientsMovedToProduction_IsShownWithItsErrors(DatabaseKind kind, bool isLoggedModel)
+    {
+        var server = await TestServer.SharedAsync(kind);
+        var experiment = await server.CreateExperimentAsync();
+        var run = await server.CreateRunAsync(experiment);
+        var model = isLoggedModel
+            ? (string)(await server.PostAsync("logged-models", new { experiment_id = experiment, name = "net", source_run_id = run }))["model"]!["info"]!["model_id"]!
+            : null;
+        if (model is not null)
+        {
+            using var finalized = await server.SendAsync(
+                HttpMethod.Patch, $"logged-models/{model}", ApiServer.Json(new { model_id = model, status = "LOGGED_MODEL_READY" }));
+            Assert.Equal(HttpStatusCode.OK, finalized.StatusCode);
+        }
+
+        foreach (var (key, value) in new[] { ("val_mae", 1.5), ("val_rmse", 2.5), ("test_mae", 1.75), ("test_smape", 12.5) })
+            await server.PostAsync("runs/log-metric", new { run_id = run, key, value, timestamp = 1, model_id = model });
+        var name = ApiServer.FreshName("model");
+        await server.PostAsync("registered-models/create", new { name });
+        await server.PostAsync("model-versions/create", new { name, source = model is null ? $"runs:/{run}/model" : $"models:/{model}", run_id = run, model_id = model });
+        await server.PostAsync("model-versions/transition-stage", new { name, version = "1", stage = "Production", archive_existing_versions = true });
+
+        await RefreshAsync(server);
+        var shown = await server.RowsAsync(
+            run, $"SELECT p.model_name, {string.Join(", ", Errors)} FROM mv_model_performance p JOIN runs r ON r.run_id = p.run_id WHERE r.run_uuid = $1");
+        Assert.Equal([isLoggedModel ? "net" : name, 1.5, 2.5, null, 1.75, null, 12.5], Assert.Single(shown));
     }
 
     [Fact]
