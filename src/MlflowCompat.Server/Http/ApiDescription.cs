@@ -81,13 +81,15 @@ internal sealed class ApiDocument
 
     private void Add(string path, string method, MlflowOperation messages)
     {
-        // /api/2.0/mlflow/experiments/get-by-name
-        var steps = path.Split('/')[4..];
+        // /api/2.0/mlflow/experiments/get-by-name, or /api/3.0/mlflow/traces/{trace_id}
+        var parts = path.Split('/');
+        var steps = Array.ConvertAll(parts[4..], step => step.Trim('{', '}'));
+        var version = parts[2] == "2.0" ? "" : "V" + parts[2][0];
         var tag = steps[0];
         Document.Tags!.Add(new OpenApiTag { Name = tag });
         var operation = new OpenApiOperation
         {
-            OperationId = method.ToLowerInvariant() + string.Concat(steps.SelectMany(step => step.Split('-')).Select(Capitalized)),
+            OperationId = method.ToLowerInvariant() + string.Concat(steps.SelectMany(step => step.Split('-', '_')).Select(Capitalized)) + version,
             Tags = new HashSet<OpenApiTagReference> { new(tag, Document) },
             Responses = new OpenApiResponses
             {
@@ -99,9 +101,8 @@ internal sealed class ApiDocument
                 ["default"] = new OpenApiResponseReference(ErrorResponse, Document),
             },
         };
-        if (method == HttpMethods.Get)
-            operation.Parameters = [.. Parameters(messages.Request)];
-        else
+        operation.Parameters = [.. Parameters(messages.Request, path, method == HttpMethods.Get)];
+        if (method != HttpMethods.Get)
             operation.RequestBody = new OpenApiRequestBody { Content = Json(Schema(messages.Request)), Required = true };
 
         if (!Document.Paths.TryGetValue(path, out var item))
@@ -109,13 +110,17 @@ internal sealed class ApiDocument
         ((OpenApiPathItem)item).AddOperation(HttpMethod.Parse(method), operation);
     }
 
-    private IEnumerable<IOpenApiParameter> Parameters(Type message) => Properties(message).Select(property => new OpenApiParameter
-    {
-        Name = property.Name,
-        In = ParameterLocation.Query,
-        Description = comments.Of(property),
-        Schema = Schema(property.PropertyType),
-    });
+    private IEnumerable<IOpenApiParameter> Parameters(Type message, string path, bool fromQuery) => Properties(message)
+        .Select(property => (Property: property, IsInPath: path.Contains($"{{{property.Name}}}", StringComparison.Ordinal)))
+        .Where(field => fromQuery || field.IsInPath)
+        .Select(field => new OpenApiParameter
+        {
+            Name = field.Property.Name,
+            In = field.IsInPath ? ParameterLocation.Path : ParameterLocation.Query,
+            Required = field.IsInPath,
+            Description = comments.Of(field.Property),
+            Schema = Schema(field.Property.PropertyType),
+        });
 
     /// <summary>The schema of a type; those of messages and enums are kept once and referred to.</summary>
     private IOpenApiSchema Schema(Type type)
@@ -131,6 +136,8 @@ internal sealed class ApiDocument
             return new OpenApiSchema { Type = JsonSchemaType.Integer, Format = "int64" };
         if (type == typeof(double))
             return Double();
+        if (type == typeof(JsonElement))
+            return new OpenApiSchema();
         if (type.IsEnum)
             return Named(type, () => Enum(type));
         var info = MlflowJson.Options.GetTypeInfo(type);

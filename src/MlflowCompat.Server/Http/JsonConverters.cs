@@ -130,6 +130,8 @@ internal class StringConverter : JsonConverter<string>
     // As the key of a map. What the base class does works only where something else has loaded the serializer's reflection, as tests do.
     public override void WriteAsPropertyName(Utf8JsonWriter writer, string value, JsonSerializerOptions options) => writer.WritePropertyName(value);
 
+    public override string ReadAsPropertyName(ref Utf8JsonReader reader, Type typeToConvert, JsonSerializerOptions options) => Checked(ref reader);
+
     protected static string Checked(ref Utf8JsonReader reader)
     {
         string text;

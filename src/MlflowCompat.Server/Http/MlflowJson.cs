@@ -35,7 +35,11 @@ public static class MlflowJson
                     Metrics.MetricsJson.Default,
                     Datasets.DatasetsJson.Default,
                     Artifacts.ArtifactsJson.Default,
-                    LoggedModels.LoggedModelsJson.Default)
+                    LoggedModels.LoggedModelsJson.Default,
+                    Traces.TracesJson.Default,
+                    Traces.TraceMetricsJson.Default,
+                    Traces.Otlp.OtlpAnswersJson.Default,
+                    Assessments.AssessmentsJson.Default)
                 .WithAddedModifier(AcceptCamelCase)
                 .WithAddedModifier(RefuseNullElements),
         };

@@ -6,16 +6,21 @@ namespace MlflowCompat.Server.Http;
 /// Maps the endpoints of one capability. A route is named by what follows its prefix and is mapped under every prefix that it has at once,
 /// with the same handler and the same policies, so that no alias can miss a check (contract: endpoints §0).
 /// </summary>
+/// <remarks>A parameter in a route, as in <c>traces/{trace_id}</c>, is the field of that name, whatever body or query say.</remarks>
 /// <typeparam name="TStore">What the handlers work on; made for each request.</typeparam>
 /// <param name="endpoints">Where the routes go.</param>
-public sealed class MlflowRoutes<TStore>(IEndpointRouteBuilder endpoints)
+/// <param name="version">The version in their prefixes: <c>2.0</c> or <c>3.0</c>.</param>
+public sealed class MlflowRoutes<TStore>(IEndpointRouteBuilder endpoints, string version)
     where TStore : notnull
 {
-    private static readonly string[] BothTwins = ["/api/2.0/mlflow/", "/ajax-api/2.0/mlflow/"];
-    private static readonly string[] AjaxOnly = ["/ajax-api/2.0/mlflow/"];
-
     private static readonly string[] GetMethods = [HttpMethods.Get, HttpMethods.Head];
     private static readonly string[] PostMethods = [HttpMethods.Post];
+    private static readonly string[] PatchMethods = [HttpMethods.Patch];
+    private static readonly string[] DeleteMethods = [HttpMethods.Delete];
+
+    private string[] BothTwins => [$"/api/{version}/mlflow/", .. AjaxOnly];
+
+    private string[] AjaxOnly => [$"/ajax-api/{version}/mlflow/"];
 
     /// <summary>Maps GET (and HEAD), with the message in the query string.</summary>
     public void Get<TRequest, TResponse>(string route, Func<TRequest, TStore, CancellationToken, Task<TResponse>> handler)
@@ -24,6 +29,14 @@ public sealed class MlflowRoutes<TStore>(IEndpointRouteBuilder endpoints)
     /// <summary>Maps POST, with the message as JSON body.</summary>
     public void Post<TRequest, TResponse>(string route, Func<TRequest, TStore, CancellationToken, Task<TResponse>> handler)
         where TRequest : class, new() => Map(BothTwins, route, PostMethods, handler);
+
+    /// <summary>Maps PATCH, with the message as JSON body.</summary>
+    public void Patch<TRequest, TResponse>(string route, Func<TRequest, TStore, CancellationToken, Task<TResponse>> handler)
+        where TRequest : class, new() => Map(BothTwins, route, PatchMethods, handler);
+
+    /// <summary>Maps DELETE, with the message as JSON body; the query is not looked at.</summary>
+    public void Delete<TRequest, TResponse>(string route, Func<TRequest, TStore, CancellationToken, Task<TResponse>> handler)
+        where TRequest : class, new() => Map(BothTwins, route, DeleteMethods, handler);
 
     /// <summary>Maps GET for the web interface only: the twin under /api is no endpoint.</summary>
     public void AjaxGet<TRequest, TResponse>(string route, Func<TRequest, TStore, CancellationToken, Task<TResponse>> handler)
@@ -78,6 +91,6 @@ public sealed record MlflowOperation(Type Request, Type Response);
 public static class MlflowRoutes
 {
     /// <summary>Starts a route table whose handlers work on <typeparamref name="TStore"/>.</summary>
-    public static MlflowRoutes<TStore> MlflowRoutesFor<TStore>(this IEndpointRouteBuilder endpoints)
-        where TStore : notnull => new(endpoints);
+    public static MlflowRoutes<TStore> MlflowRoutesFor<TStore>(this IEndpointRouteBuilder endpoints, string version = "2.0")
+        where TStore : notnull => new(endpoints, version);
 }

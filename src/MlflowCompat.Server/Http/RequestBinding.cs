@@ -34,8 +34,17 @@ public static class RequestBinding
     public static async ValueTask<T> ReadAsync<T>(HttpContext context)
         where T : class, new()
     {
-        var request = context.Request;
         var type = MlflowJson.TypeInfo<T>();
+        var message = await ReadAsync(context, type).ConfigureAwait(false);
+        if (context.Request.RouteValues.Count > 0)
+            SetFromPath(message, context.Request.RouteValues, type);
+        return message;
+    }
+
+    private static async ValueTask<T> ReadAsync<T>(HttpContext context, JsonTypeInfo<T> type)
+        where T : class, new()
+    {
+        var request = context.Request;
         if (HttpMethods.IsGet(request.Method) || HttpMethods.IsHead(request.Method))
         {
             if (request.Query.Count > 0)
@@ -47,6 +56,20 @@ public static class RequestBinding
         }
 
         return await ReadBodyAsync(context, type).ConfigureAwait(false);
+    }
+
+    private static void SetFromPath<T>(T message, RouteValueDictionary values, JsonTypeInfo<T> type)
+        where T : class
+    {
+        foreach (var property in type.Properties)
+        {
+            if (property.Get is null || property.Set is not { } set || !values.TryGetValue(property.Name, out var value))
+                continue;
+            var text = (string?)value ?? "";
+            if (text.Contains('\0', StringComparison.Ordinal))
+                throw MlflowException.InvalidValue(property.Name, MlflowException.Quote(text.Replace('\0', '?')), "it must not contain U+0000");
+            set(message, text);
+        }
     }
 
     private static async ValueTask<T> ReadBodyAsync<T>(HttpContext context, JsonTypeInfo<T> type)
@@ -144,7 +167,7 @@ public static class RequestBinding
     /// What a huge request leaves behind, several times its size, would otherwise stay until the next full collection, which a quiet
     /// server never comes to.
     /// </summary>
-    private static Task GiveMemoryBackAsync()
+    internal static Task GiveMemoryBackAsync()
     {
         GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, blocking: true, compacting: true);
         return Task.CompletedTask;
