@@ -15,7 +15,7 @@ import sys
 import tempfile
 
 GROUPS = ["experiments", "runs", "metrics", "params-tags", "search-runs", "search-experiments", "inputs", "outputs", "cli", "server",
-          "artifacts-proxy", "artifacts-multipart"]
+          "artifacts-proxy", "artifacts-multipart", "traces-v3", "traces-v2", "assessments", "otlp"]
 ROUNDS = 2
 HERE = os.path.dirname(os.path.abspath(__file__))
 

@@ -172,6 +172,7 @@ public sealed record Assessment(
 public sealed class CreateAssessment
 {
     /// <summary>The trace.</summary>
+    [InPath]
     public string? TraceId { get; set; }
 
     /// <summary>Required.</summary>
@@ -182,9 +183,11 @@ public sealed class CreateAssessment
 public sealed class AssessmentRequest
 {
     /// <summary>The trace.</summary>
+    [InPath]
     public string? TraceId { get; set; }
 
     /// <summary>The assessment.</summary>
+    [InPath]
     public string? AssessmentId { get; set; }
 }
 
@@ -192,9 +195,11 @@ public sealed class AssessmentRequest
 public sealed class UpdateAssessment
 {
     /// <summary>The trace.</summary>
+    [InPath]
     public string? TraceId { get; set; }
 
     /// <summary>The assessment.</summary>
+    [InPath]
     public string? AssessmentId { get; set; }
 
     /// <summary>Required.</summary>

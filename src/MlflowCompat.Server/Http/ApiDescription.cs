@@ -81,15 +81,14 @@ internal sealed class ApiDocument
 
     private void Add(string path, string method, MlflowOperation messages)
     {
-        // /api/2.0/mlflow/experiments/get-by-name, or /api/3.0/mlflow/traces/{trace_id}
-        var parts = path.Split('/');
-        var steps = Array.ConvertAll(parts[4..], step => step.Trim('{', '}'));
-        var version = parts[2] == "2.0" ? "" : "V" + parts[2][0];
+        // /api/2.0/mlflow/experiments/get-by-name
+        var steps = path.Split('/')[4..];
+        var version = path.Split('/')[2] is var number && number == "2.0" ? "" : $"V{number[0]}";
         var tag = steps[0];
         Document.Tags!.Add(new OpenApiTag { Name = tag });
         var operation = new OpenApiOperation
         {
-            OperationId = method.ToLowerInvariant() + string.Concat(steps.SelectMany(step => step.Split('-', '_')).Select(Capitalized)) + version,
+            OperationId = method.ToLowerInvariant() + string.Concat(steps.SelectMany(step => step.Trim('{', '}').Split('-', '_')).Select(Capitalized)) + version,
             Tags = new HashSet<OpenApiTagReference> { new(tag, Document) },
             Responses = new OpenApiResponses
             {
@@ -101,8 +100,10 @@ internal sealed class ApiDocument
                 ["default"] = new OpenApiResponseReference(ErrorResponse, Document),
             },
         };
-        operation.Parameters = [.. Parameters(messages.Request, path, method == HttpMethods.Get)];
-        if (method != HttpMethods.Get)
+        operation.Parameters = [.. Fields(messages.Request).Where(InPathAttribute.IsOn).Select(field => Parameter(field, ParameterLocation.Path))];
+        if (method == HttpMethods.Get)
+            operation.Parameters = [.. operation.Parameters, .. Properties(messages.Request).Select(field => Parameter(field, ParameterLocation.Query))];
+        else if (method != HttpMethods.Delete || Properties(messages.Request).Any())
             operation.RequestBody = new OpenApiRequestBody { Content = Json(Schema(messages.Request)), Required = true };
 
         if (!Document.Paths.TryGetValue(path, out var item))
@@ -110,17 +111,14 @@ internal sealed class ApiDocument
         ((OpenApiPathItem)item).AddOperation(HttpMethod.Parse(method), operation);
     }
 
-    private IEnumerable<IOpenApiParameter> Parameters(Type message, string path, bool fromQuery) => Properties(message)
-        .Select(property => (Property: property, IsInPath: path.Contains($"{{{property.Name}}}", StringComparison.Ordinal)))
-        .Where(field => fromQuery || field.IsInPath)
-        .Select(field => new OpenApiParameter
-        {
-            Name = field.Property.Name,
-            In = field.IsInPath ? ParameterLocation.Path : ParameterLocation.Query,
-            Required = field.IsInPath,
-            Description = comments.Of(field.Property),
-            Schema = Schema(field.Property.PropertyType),
-        });
+    private OpenApiParameter Parameter(JsonPropertyInfo field, ParameterLocation place) => new()
+    {
+        Name = field.Name,
+        In = place,
+        Required = place == ParameterLocation.Path,
+        Description = comments.Of(field),
+        Schema = Schema(field.PropertyType),
+    };
 
     /// <summary>The schema of a type; those of messages and enums are kept once and referred to.</summary>
     private IOpenApiSchema Schema(Type type)
@@ -204,8 +202,11 @@ internal sealed class ApiDocument
         return new OpenApiSchemaReference(type.Name, Document);
     }
 
+    /// <summary>The fields of a message that do not stand in the path.</summary>
+    private static IEnumerable<JsonPropertyInfo> Properties(Type message) => Fields(message).Where(field => !InPathAttribute.IsOn(field));
+
     /// <summary>What can be read but not written is a second spelling of a name.</summary>
-    private static IEnumerable<JsonPropertyInfo> Properties(Type message) =>
+    private static IEnumerable<JsonPropertyInfo> Fields(Type message) =>
         MlflowJson.Options.GetTypeInfo(message).Properties.Where(property => property.Get is not null);
 
     private static Dictionary<string, OpenApiMediaType> Json(IOpenApiSchema schema) => new()

@@ -1,4 +1,7 @@
 using System.Reflection;
+using System.Text.Json.Serialization.Metadata;
+using Microsoft.AspNetCore.Http.Features;
+using Microsoft.AspNetCore.Routing.Patterns;
 
 namespace MlflowCompat.Server.Http;
 
@@ -6,7 +9,6 @@ namespace MlflowCompat.Server.Http;
 /// Maps the endpoints of one capability. A route is named by what follows its prefix and is mapped under every prefix that it has at once,
 /// with the same handler and the same policies, so that no alias can miss a check (contract: endpoints §0).
 /// </summary>
-/// <remarks>A parameter in a route, as in <c>traces/{trace_id}</c>, is the field of that name, whatever body or query say.</remarks>
 /// <typeparam name="TStore">What the handlers work on; made for each request.</typeparam>
 /// <param name="endpoints">Where the routes go.</param>
 /// <param name="version">The version in their prefixes: <c>2.0</c> or <c>3.0</c>.</param>
@@ -34,7 +36,7 @@ public sealed class MlflowRoutes<TStore>(IEndpointRouteBuilder endpoints, string
     public void Patch<TRequest, TResponse>(string route, Func<TRequest, TStore, CancellationToken, Task<TResponse>> handler)
         where TRequest : class, new() => Map(BothTwins, route, PatchMethods, handler);
 
-    /// <summary>Maps DELETE, with the message as JSON body; the query is not looked at.</summary>
+    /// <summary>Maps DELETE, with the message as JSON body, if there is one.</summary>
     public void Delete<TRequest, TResponse>(string route, Func<TRequest, TStore, CancellationToken, Task<TResponse>> handler)
         where TRequest : class, new() => Map(BothTwins, route, DeleteMethods, handler);
 
@@ -71,15 +73,51 @@ public sealed class MlflowRoutes<TStore>(IEndpointRouteBuilder endpoints, string
         where TRequest : class, new()
     {
         var operation = new MlflowOperation(typeof(TRequest), typeof(TResponse));
+        var inPath = PathFields<TRequest>(route);
         foreach (var prefix in prefixes)
             endpoints.MapMethods(prefix + route, methods, Handle).WithMetadata(handler, operation);
 
         async Task Handle(HttpContext context)
         {
             var request = await RequestBinding.ReadAsync<TRequest>(context).ConfigureAwait(false);
+            foreach (var field in inPath)
+            {
+                var value = (string)context.GetRouteValue(field.Name)!;
+                if (HasEncodedSlash(context, value))
+                {
+                    context.Response.StatusCode = StatusCodes.Status404NotFound;
+                    return;
+                }
+
+                field.Set!(request, value);
+            }
+
             await answer(request, context.RequestServices.GetRequiredService<TStore>(), context).ConfigureAwait(false);
         }
     }
+
+    private static JsonPropertyInfo[] PathFields<TRequest>(string route)
+    {
+        if (!route.Contains('{', StringComparison.Ordinal))
+            return [];
+        var names = RoutePatternFactory.Parse(route).Parameters.Select(parameter => parameter.Name);
+        return [.. names.Select(name => MlflowJson.TypeInfo<TRequest>().Properties.Single(field => field.Name == name && InPathAttribute.IsOn(field)))];
+    }
+
+    /// <summary>
+    /// Whether a client has encoded a slash, which routing leaves as it is: the reference takes it for one, and finds no route (contract: endpoints §6).
+    /// </summary>
+    private static bool HasEncodedSlash(HttpContext context, string value) =>
+        value.Contains("%2F", StringComparison.OrdinalIgnoreCase)
+        && context.Features.GetRequiredFeature<IHttpRequestFeature>().RawTarget.Contains("%2F", StringComparison.OrdinalIgnoreCase);
+}
+
+/// <summary>Marks a field of a message that stands in the path of its route, as the route's parameter of the same name, and nowhere else.</summary>
+[AttributeUsage(AttributeTargets.Property)]
+public sealed class InPathAttribute : Attribute
+{
+    /// <summary>Whether a field is marked.</summary>
+    public static bool IsOn(JsonPropertyInfo field) => field.AttributeProvider?.IsDefined(typeof(InPathAttribute), inherit: true) == true;
 }
 
 /// <summary>Which messages an endpoint speaks, for the description of the API.</summary>

@@ -34,17 +34,8 @@ public static class RequestBinding
     public static async ValueTask<T> ReadAsync<T>(HttpContext context)
         where T : class, new()
     {
-        var type = MlflowJson.TypeInfo<T>();
-        var message = await ReadAsync(context, type).ConfigureAwait(false);
-        if (context.Request.RouteValues.Count > 0)
-            SetFromPath(message, context.Request.RouteValues, type);
-        return message;
-    }
-
-    private static async ValueTask<T> ReadAsync<T>(HttpContext context, JsonTypeInfo<T> type)
-        where T : class, new()
-    {
         var request = context.Request;
+        var type = MlflowJson.TypeInfo<T>();
         if (HttpMethods.IsGet(request.Method) || HttpMethods.IsHead(request.Method))
         {
             if (request.Query.Count > 0)
@@ -56,20 +47,6 @@ public static class RequestBinding
         }
 
         return await ReadBodyAsync(context, type).ConfigureAwait(false);
-    }
-
-    private static void SetFromPath<T>(T message, RouteValueDictionary values, JsonTypeInfo<T> type)
-        where T : class
-    {
-        foreach (var property in type.Properties)
-        {
-            if (property.Get is null || property.Set is not { } set || !values.TryGetValue(property.Name, out var value))
-                continue;
-            var text = (string?)value ?? "";
-            if (text.Contains('\0', StringComparison.Ordinal))
-                throw MlflowException.InvalidValue(property.Name, MlflowException.Quote(text.Replace('\0', '?')), "it must not contain U+0000");
-            set(message, text);
-        }
     }
 
     private static async ValueTask<T> ReadBodyAsync<T>(HttpContext context, JsonTypeInfo<T> type)

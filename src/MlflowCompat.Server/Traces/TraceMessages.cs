@@ -188,6 +188,7 @@ public sealed record TraceInfosResponse(List<TraceInfoV3>? TraceInfos);
 public sealed class TraceRequest
 {
     /// <summary>The trace.</summary>
+    [InPath]
     public string? TraceId { get; set; }
 }
 
@@ -232,20 +233,37 @@ public sealed class SearchTracesV3
 /// <param name="NextPageToken">Null when the page is not full.</param>
 public sealed record SearchTracesV3Response(List<TraceInfoV3>? Traces, string? NextPageToken);
 
-/// <summary>traces/{…}/tags.</summary>
-public sealed class TraceTagRequest
+/// <summary>traces/{…}/tags: what both versions have.</summary>
+public abstract class TraceTagFields
 {
-    /// <summary>The trace, in routes of version 3.</summary>
-    public string? TraceId { get; set; }
-
-    /// <summary>The trace, in routes of version 2.</summary>
-    public string? RequestId { get; set; }
-
     /// <summary>Required.</summary>
     public string? Key { get; set; }
 
     /// <summary>"" when absent; cut at 8000 characters.</summary>
     public string? Value { get; set; }
+
+    /// <summary>The trace.</summary>
+    internal abstract string Trace { get; }
+}
+
+/// <summary>traces/{trace_id}/tags.</summary>
+public sealed class TraceTagRequestV3 : TraceTagFields
+{
+    /// <summary>The trace.</summary>
+    [InPath]
+    public string? TraceId { get; set; }
+
+    internal override string Trace => TraceId!;
+}
+
+/// <summary>traces/{request_id}/tags.</summary>
+public sealed class TraceTagRequest : TraceTagFields
+{
+    /// <summary>The trace.</summary>
+    [InPath]
+    public string? RequestId { get; set; }
+
+    internal override string Trace => RequestId!;
 }
 
 /// <summary>traces/delete-traces.</summary>
@@ -354,6 +372,7 @@ public sealed class StartTrace
 public sealed class EndTrace
 {
     /// <summary>The trace.</summary>
+    [InPath]
     public string? RequestId { get; set; }
 
     /// <summary>End, milliseconds since 1970.</summary>
@@ -373,6 +392,7 @@ public sealed class EndTrace
 public sealed class GetTraceInfo
 {
     /// <summary>The trace.</summary>
+    [InPath]
     public string? RequestId { get; set; }
 }
 
@@ -432,6 +452,7 @@ public sealed record SearchTracesResponse(List<TraceInfo>? Traces, string? NextP
 [JsonSerializable(typeof(SearchTracesV3))]
 [JsonSerializable(typeof(SearchTracesV3Response))]
 [JsonSerializable(typeof(TraceTagRequest))]
+[JsonSerializable(typeof(TraceTagRequestV3))]
 [JsonSerializable(typeof(DeleteTraces))]
 [JsonSerializable(typeof(DeleteTracesResponse))]
 [JsonSerializable(typeof(LinkTracesToRun))]

@@ -187,7 +187,7 @@ public sealed class TraceSpans(Database database, TraceStore traces)
                     database.Statement(
                         """
                         SELECT s.content FROM unnest($2) WITH ORDINALITY AS asked(span_id, position)
-                            JOIN spans s ON s.trace_id = $1 AND s.span_id = asked.span_id
+                            CROSS JOIN LATERAL (SELECT content FROM spans WHERE trace_id = $1 AND spans.span_id = asked.span_id OFFSET 0) s
                         ORDER BY asked.position
                         """,
                         """

@@ -33,8 +33,8 @@ public static class TracesApi
         routes.Get<TraceRequest, TraceResponse>("traces/{trace_id}", GetV3);
         routes.Post<SearchTracesV3, SearchTracesV3Response>("traces/search", SearchV3);
         routes.Post<BatchGetTraces, TraceInfosResponse>("traces/batchGetInfos", BatchGetInfos);
-        routes.Patch<TraceTagRequest, Empty>("traces/{trace_id}/tags", SetTag);
-        routes.Delete<TraceTagRequest, Empty>("traces/{trace_id}/tags", DeleteTag);
+        routes.Patch<TraceTagRequestV3, Empty>("traces/{trace_id}/tags", SetTag);
+        routes.Delete<TraceTagRequestV3, Empty>("traces/{trace_id}/tags", DeleteTag);
         routes.Post<DeleteTraces, DeleteTracesResponse>("traces/delete-traces", Delete);
         routes.Post<CorrelateFilters, FilterCorrelation>("traces/calculate-filter-correlation", Correlate);
 
@@ -137,17 +137,17 @@ public static class TracesApi
     private static Task Get(GetTrace request, TraceSpans spans, HttpResponse response, CancellationToken cancellationToken) =>
         spans.WriteAsync(FieldRules.Required(request.TraceId, "trace_id"), request.AllowPartial ?? false, response, cancellationToken);
 
-    private static async Task<Empty> SetTag(TraceTagRequest request, TraceStore store, CancellationToken cancellationToken)
+    private static async Task<Empty> SetTag(TraceTagFields request, TraceStore store, CancellationToken cancellationToken)
     {
         var key = FieldRules.Key(request.Key, "key", "key");
-        await store.SetTagAsync(request.TraceId ?? request.RequestId!, key, TagValue(request.Value, "value", store), cancellationToken).ConfigureAwait(false);
+        await store.SetTagAsync(request.Trace, key, TagValue(request.Value, "value", store), cancellationToken).ConfigureAwait(false);
         return Empty.Value;
     }
 
-    private static async Task<Empty> DeleteTag(TraceTagRequest request, TraceStore store, CancellationToken cancellationToken)
+    private static async Task<Empty> DeleteTag(TraceTagFields request, TraceStore store, CancellationToken cancellationToken)
     {
         var key = FieldRules.Required(request.Key, "key");
-        await store.DeleteTagAsync(request.TraceId ?? request.RequestId!, key, cancellationToken).ConfigureAwait(false);
+        await store.DeleteTagAsync(request.Trace, key, cancellationToken).ConfigureAwait(false);
         return Empty.Value;
     }
 
