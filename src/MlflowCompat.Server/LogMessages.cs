@@ -39,4 +39,10 @@ internal static partial class LogMessages
 
     [LoggerMessage(11, LogLevel.Information, "artifacts: {Count} uploads that a server did not finish were finished or forgotten")]
     public static partial void UploadsRecovered(this ILogger logger, int count);
+
+    [LoggerMessage(20, LogLevel.Information, "traces: {Count} were older than they are to be kept, and are deleted")]
+    public static partial void OldTracesDeleted(this ILogger logger, long count);
+
+    [LoggerMessage(21, LogLevel.Warning, "traces: deletion of old ones put off: {Reason}")]
+    public static partial void TraceRetentionFailed(this ILogger logger, string reason);
 }

@@ -61,6 +61,8 @@ public static class MlflowApp
         builder.Services.AddScoped<TraceSpans>();
         builder.Services.AddScoped<TraceMetrics>();
         builder.Services.AddSingleton<SpanStore>();
+        builder.Services.AddSingleton<TraceRetention>();
+        builder.Services.AddHostedService(services => services.GetRequiredService<TraceRetention>());
         builder.Services.AddScoped<AssessmentStore>();
         builder.Services.AddSingleton<ArtifactRecords>();
         builder.Services.AddSingleton<ArtifactFiles>();

@@ -53,6 +53,9 @@ public sealed record ServerOptions
     /// <summary>Whether too long param and tag values are cut instead of refused (MLFLOW_TRUNCATE_LONG_VALUES).</summary>
     public bool TruncateLongValues { get; init; } = true;
 
+    /// <summary>How long traces are kept after they began; null for ever.</summary>
+    public TimeSpan? TraceRetention { get; init; }
+
     /// <summary>About how much memory requests may take that wait to be written, in bytes; those beyond are told to come back.</summary>
     public long MaxWaitingBytes { get; init; } = Database.DefaultMaxWaitingBytes;
 }

@@ -1,6 +1,8 @@
 using System.Text;
 using System.Text.Json;
+using MlflowCompat.Artifacts;
 using MlflowCompat.Server.Assessments;
+using MlflowCompat.Server.Configuration;
 using MlflowCompat.Server.Http;
 using MlflowCompat.Server.Traces.Otlp;
 using MlflowCompat.Storage;
@@ -13,8 +15,15 @@ namespace MlflowCompat.Server.Traces;
 /// </summary>
 /// <param name="database">The workspace's database.</param>
 /// <param name="traces">The traces themselves.</param>
-public sealed class TraceSpans(Database database, TraceStore traces)
+/// <param name="roots">Where the files of traces are whose spans older clients have put into one.</param>
+public sealed class TraceSpans(Database database, TraceStore traces, ArtifactRoots roots)
 {
+    /// <summary>The file of a trace's spans.</summary>
+    public const string FileName = "traces.json";
+
+    /// <summary>The largest such file that is read, in bytes.</summary>
+    private const int MaxFileBytes = 64 * 1024 * 1024;
+
     /// <summary>How many spans are read at a time.</summary>
     private const int ChunkSpans = 200;
 
@@ -37,12 +46,13 @@ public sealed class TraceSpans(Database database, TraceStore traces)
         foreach (var (row, assessments) in found)
         {
             var ids = spanIds.GetValueOrDefault(row.TraceId, []);
-            if (ids.Count < ExpectedSpans(row))
+            var file = ids.Count == 0 ? await ReadFileAsync(row, cancellationToken).ConfigureAwait(false) : null;
+            if ((file?.Count ?? ids.Count) < ExpectedSpans(row))
                 continue;
             if (!any)
                 writer.WriteStartArray("traces"u8);
             any = true;
-            await WriteTraceAsync(writer, response, row, assessments, ids, cancellationToken).ConfigureAwait(false);
+            await WriteTraceAsync(writer, response, row, assessments, ids, file, cancellationToken).ConfigureAwait(false);
         }
 
         if (any)
@@ -61,12 +71,13 @@ public sealed class TraceSpans(Database database, TraceStore traces)
                 throw TraceId.NotFound(traceId);
             var (row, assessments) = found[0];
             var ids = (await ReadIdsAsync([traceId], cancellationToken).ConfigureAwait(false)).GetValueOrDefault(traceId, []);
-            if (allowPartial || ids.Count >= ExpectedSpans(row))
+            var file = ids.Count == 0 ? await ReadFileAsync(row, cancellationToken).ConfigureAwait(false) : null;
+            if (allowPartial || (file?.Count ?? ids.Count) >= ExpectedSpans(row))
             {
                 var writer = Begin(response);
                 await using var ownedWriter = writer.ConfigureAwait(false);
                 writer.WritePropertyName("trace"u8);
-                await WriteTraceAsync(writer, response, row, assessments, ids, cancellationToken).ConfigureAwait(false);
+                await WriteTraceAsync(writer, response, row, assessments, ids, file, cancellationToken).ConfigureAwait(false);
                 await EndAsync(writer, response, cancellationToken).ConfigureAwait(false);
                 return;
             }
@@ -103,12 +114,25 @@ public sealed class TraceSpans(Database database, TraceStore traces)
     private static JsonWriterOptions WriterOptions => new() { Encoder = MlflowJson.Options.Encoder, SkipValidation = true };
 
     private async Task WriteTraceAsync(
-        Utf8JsonWriter writer, HttpResponse response, TraceRow row, List<Assessment>? assessments, List<string> spanIds, CancellationToken cancellationToken)
+        Utf8JsonWriter writer,
+        HttpResponse response,
+        TraceRow row,
+        List<Assessment>? assessments,
+        List<string> spanIds,
+        List<ReadOnlyMemory<byte>>? file,
+        CancellationToken cancellationToken)
     {
         writer.WriteStartObject();
         writer.WritePropertyName("trace_info"u8);
         JsonSerializer.Serialize(writer, row.ToInfoV3(assessments), MlflowJson.TypeInfo<TraceInfoV3>());
-        if (spanIds.Count > 0)
+        if (file is { Count: > 0 })
+        {
+            writer.WriteStartArray("spans"u8);
+            foreach (var span in file)
+                SpanJson.WriteMessage(span.Span, writer);
+            writer.WriteEndArray();
+        }
+        else if (spanIds.Count > 0)
         {
             writer.WriteStartArray("spans"u8);
             await ReadContentsAsync(
@@ -140,6 +164,45 @@ public sealed class TraceSpans(Database database, TraceStore traces)
         {
             return 0;
         }
+    }
+
+    /// <summary>The spans of a trace that clients before 3.4 have put into a file; null when there is none that can be read.</summary>
+    private async Task<List<ReadOnlyMemory<byte>>?> ReadFileAsync(TraceRow row, CancellationToken cancellationToken)
+    {
+        if (row.Tag(TraceTags.ArtifactLocation) is not { } folder)
+            return null;
+        using var bytes = new MemoryStream();
+        try
+        {
+            var file = roots.Resolve(folder).Append(ArtifactPath.Parse(FileName));
+            var content = await file.Store.OpenAsync(file.Path, cancellationToken).ConfigureAwait(false);
+            await using (content.ConfigureAwait(false))
+            {
+                if (content.Entry.Size > MaxFileBytes)
+                    return null;
+                await content.CopyToAsync(bytes, 0, content.Entry.Size, cancellationToken).ConfigureAwait(false);
+            }
+
+            return Split(bytes.ToArray());
+        }
+        catch (Exception exception) when (exception is MlflowException or JsonException
+            or ArtifactStoreException { Fault: ArtifactFault.NotFound or ArtifactFault.NotAFile or ArtifactFault.InvalidPath or ArtifactFault.Refused })
+        {
+            // A location that is not this server's, no file there, or none of spans: the trace has none that could be given.
+            return null;
+        }
+    }
+
+    /// <summary>The spans of such a file; those of another form, as clients 2.x write them, are left out.</summary>
+    private static List<ReadOnlyMemory<byte>> Split(ReadOnlyMemory<byte> json)
+    {
+        using var document = JsonDocument.Parse(json);
+        return document.RootElement.ValueKind == JsonValueKind.Object
+            && document.RootElement.TryGetProperty("spans", out var spans) && spans.ValueKind == JsonValueKind.Array
+            ? [.. spans.EnumerateArray()
+                .Where(span => span.ValueKind == JsonValueKind.Object && span.TryGetProperty("span_id", out _) && span.TryGetProperty("trace_id", out _))
+                .Select(span => (ReadOnlyMemory<byte>)Encoding.UTF8.GetBytes(span.GetRawText()))]
+            : [];
     }
 
     /// <summary>Of each trace the ids of its spans: roots first, then by start.</summary>

@@ -20,7 +20,6 @@ public static class TracesApi
     private const int MaxIdLength = 50;
     private const int MaxPreviewLength = 1000;
 
-    private const string TraceFile = "traces.json";
     private const string AttachmentFolder = "attachments";
 
     private static readonly string[] ReadMethods = [HttpMethods.Get, HttpMethods.Head];
@@ -289,7 +288,7 @@ public static class TracesApi
 
         var files = services.GetRequiredService<ArtifactFiles>();
         var folder = row.Tag(TraceTags.ArtifactLocation) ?? throw NoFile(traceId);
-        var path = ArtifactPath.Parse(string.IsNullOrEmpty(attachment) ? TraceFile : $"{AttachmentFolder}/{attachment}");
+        var path = ArtifactPath.Parse(string.IsNullOrEmpty(attachment) ? TraceSpans.FileName : $"{AttachmentFolder}/{attachment}");
         try
         {
             await files.SendAsync(context, files.Roots.Resolve(folder).Append(path)).ConfigureAwait(false);

@@ -109,6 +109,18 @@ public sealed class TraceSpansTests
         await PutAsync($"attachments/{attachment}", "picture");
         using (var file = await server.SendAsync(HttpMethod.Get, Route + id))
             Assert.Equal("""{"spans": []}""", await file.Content.ReadAsStringAsync());
+        // The file of a client that sends no spans is given back as stored ones are.
+        await PutAsync("traces.json", """
+            {"spans": [{"trace_id": "AAAAAAAAAAAAAAAAAAAAAQ==", "span_id": "AAAAAAAAAAE=", "parent_span_id": null, "name": "from a file", "start_time_unix_nano": 5,
+              "end_time_unix_nano": 6, "events": [], "status": {"code": "STATUS_CODE_OK", "message": ""}, "attributes": {"mlflow.spanInputs": "{\"q\": 1}"}},
+              {"name": "of version 2", "context": {}}]}
+            """);
+        var span = Assert.Single(Assert.Single(await server.BatchGetAsync(id))!["spans"]!.AsArray())!;
+        Assert.Equal(("from a file", "STATUS_CODE_OK"), ((string?)span["name"], (string?)span["status"]!["code"]));
+        Assert.Equal("""{"kvlist_value":{"values":[{"key":"q","value":{"int_value":1}}]}}""", span["attributes"]![0]!["value"]!.ToJsonString());
+        Assert.Single((await server.GetAsync($"{TraceCalls.Prefix}traces/get?trace_id={id}"))["trace"]!["spans"]!.AsArray());
+        await PutAsync("traces.json", "no JSON");
+        Assert.False(Assert.Single(await server.BatchGetAsync(id))!.AsObject().ContainsKey("spans"));
         using (var file = await server.SendAsync(HttpMethod.Get, $"{Route}{id}&path={attachment}"))
             Assert.Equal("picture", await file.Content.ReadAsStringAsync());
         await server.GetRefusedAsync($"{Route}{id}&path={Guid.NewGuid():D}", HttpStatusCode.NotFound, "RESOURCE_DOES_NOT_EXIST");

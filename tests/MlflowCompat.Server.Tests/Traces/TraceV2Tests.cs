@@ -1,5 +1,7 @@
 using System.Net;
 using System.Text.Json.Nodes;
+using Microsoft.Extensions.DependencyInjection;
+using MlflowCompat.Server.Traces;
 using MlflowCompat.Storage;
 
 namespace MlflowCompat.Server.Tests.Traces;
@@ -100,6 +102,26 @@ public sealed class TraceV2Tests
         Assert.Equal(220, (long)(await server.PostAsync("traces/delete-traces", request))["traces_deleted"]!);
         Assert.Equal(21, (long)(await server.PostAsync("traces/delete-traces", request))["traces_deleted"]!);
         Assert.Equal(9, (await server.SearchTracesAsync(TraceCalls.Search([experiment]))).Ids.Count);
+    }
+
+    [Theory, BothDatabases]
+    public async Task Retention_DeletesWhatIsTooOldInAllExperiments(DatabaseKind kind)
+    {
+        await using var server = await TestServer.StartAsync(kind);
+        var now = DateTimeOffset.UtcNow.ToUnixTimeMilliseconds();
+        var kept = new List<string>();
+        foreach (var experiment in (string[])[await server.CreateExperimentAsync(), await server.CreateExperimentAsync()])
+        {
+            await server.ExportAsync(experiment, OtlpExport.Root(startMs: now - (3 * 86_400_000L)), OtlpExport.Root(startMs: now - (2 * 86_400_000L) - 1000));
+            var young = OtlpExport.Root(startMs: now - 86_400_000L);
+            await server.ExportAsync(experiment, young);
+            kept.Add(young.MlflowId);
+        }
+
+        var retention = server.Services.GetRequiredService<TraceRetention>();
+        Assert.Equal(4, await retention.DeleteOldAsync(TimeSpan.FromDays(2), CancellationToken.None));
+        Assert.Equal(0, await retention.DeleteOldAsync(TimeSpan.FromDays(2), CancellationToken.None));
+        Assert.Equal(2, (await server.BatchGetAsync([.. kept])).Count);
     }
 
     [Theory, BothDatabases]

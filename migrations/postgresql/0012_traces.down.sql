@@ -1,4 +1,4 @@
--- Takes back 0020.
+-- Takes back 0012.
 
 DROP TABLE entity_associations;
 DROP TABLE assessments;
