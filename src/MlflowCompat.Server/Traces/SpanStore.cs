@@ -62,7 +62,7 @@ public sealed class SpanStore : IAsyncDisposable
     /// <param name="cancellationToken">Gives up while it waits.</param>
     /// <returns>The traces that could not be made because there is no such experiment; all other spans are stored.</returns>
     /// <exception cref="WriteQueueFullException">Too much waits to be written.</exception>
-    internal async Task<IReadOnlyList<string>> StoreAsync(long? experimentId, List<SpanRow> spans, CancellationToken cancellationToken)
+    internal async Task<IReadOnlyCollection<string>> StoreAsync(long? experimentId, List<SpanRow> spans, CancellationToken cancellationToken)
     {
         var pending = new PendingExport(experimentId, spans);
         long bytes = spans.Sum(span => (long)span.EstimateBytes());
@@ -284,7 +284,7 @@ public sealed class SpanStore : IAsyncDisposable
                     "SELECT trace_id, experiment_id FROM trace_info WHERE trace_id IN (SELECT value FROM json_each($1))").Add(traceIds),
                 reader => (Trace: reader.GetString(0), Experiment: reader.GetInt64(1)),
                 cancellationToken).ConfigureAwait(false);
-            export.Refused = [.. traceIds.Except(known.Select(row => row.Trace))];
+            export.Refused = traceIds.Except(known.Select(row => row.Trace)).ToHashSet(StringComparer.Ordinal);
             export.FallbackExperimentId = known.Select(row => row.Experiment).FirstOrDefault();
         }
     }
@@ -302,7 +302,7 @@ internal sealed class PendingExport(long? experimentId, List<SpanRow> spans)
     public List<SpanRow> Spans { get; } = spans;
 
     /// <summary>Traces that could not be made.</summary>
-    public IReadOnlyList<string> Refused { get; set; } = [];
+    public HashSet<string> Refused { get; set; } = [];
 
     /// <summary>The experiment of traces that are there already, where the one that is named does not exist.</summary>
     public long FallbackExperimentId { get; set; }

@@ -17,6 +17,9 @@ public sealed class TraceStore(Database database, ServerOptions options)
     /// <summary>How many traces one transaction deletes.</summary>
     private const int DeletedAtOnce = 100;
 
+    /// <summary>How many spans one transaction deletes.</summary>
+    private const int SpansDeletedAtOnce = 10_000;
+
     /// <summary>SQLSTATE of a regular expression that PostgreSQL does not take.</summary>
     private const string InvalidRegularExpression = "2201B";
 
@@ -201,7 +204,7 @@ public sealed class TraceStore(Database database, ServerOptions options)
         foreach (var ids in traceIds.Distinct(StringComparer.Ordinal).Order(StringComparer.Ordinal).Chunk(DeletedAtOnce))
         {
             deleted += await DeleteAsync(
-                database.Statement(
+                () => database.Statement(
                     "SELECT trace_id FROM trace_info WHERE trace_id = ANY($1) AND experiment_id = $2 ORDER BY trace_id FOR UPDATE",
                     "SELECT trace_id FROM trace_info WHERE trace_id IN (SELECT value FROM json_each($1)) AND experiment_id = $2")
                     .Add(ids).Add(experimentId),
@@ -225,7 +228,7 @@ public sealed class TraceStore(Database database, ServerOptions options)
             var asked = Math.Min(DeletedAtOnce, maxTraces - deleted);
             // Who has one of them in hand, a batch of spans, is waited for by none that has others.
             var found = await DeleteAsync(
-                database.Statement(
+                () => database.Statement(
                     """
                     SELECT trace_id FROM trace_info WHERE trace_id IN (
                         SELECT trace_id FROM trace_info WHERE experiment_id = $1 AND timestamp_ms <= $2 ORDER BY timestamp_ms, trace_id LIMIT $3)
@@ -271,26 +274,46 @@ public sealed class TraceStore(Database database, ServerOptions options)
             cancellationToken).ConfigureAwait(false);
     }
 
-    private Task<long> DeleteAsync(Statement which, CancellationToken cancellationToken) => database.WriteAsync(
-        async (session, token) =>
+    /// <summary>Deletes traces; of those with more spans than one transaction deletes, the spans go first, in several.</summary>
+    private async Task<long> DeleteAsync(Func<Statement> which, CancellationToken cancellationToken)
+    {
+        while (true)
         {
-            var ids = await session.ListAsync(which, reader => reader.GetString(0), token).ConfigureAwait(false);
-            if (ids.Count == 0)
-                return 0L;
-            // Spans, assessments and what SQLite keeps of tags go with the row.
-            await session.ExecuteLastAsync(
-                database.Statement(
-                    "DELETE FROM entity_associations WHERE source_type = 'trace' AND source_id = ANY($1)",
-                    "DELETE FROM entity_associations WHERE source_type = 'trace' AND source_id IN (SELECT value FROM json_each($1))").Add(ids),
-                token).ConfigureAwait(false);
-            await session.ExecuteLastAsync(
-                database.Statement(
-                    "DELETE FROM trace_info WHERE trace_id = ANY($1)",
-                    "DELETE FROM trace_info WHERE trace_id IN (SELECT value FROM json_each($1))").Add(ids),
-                token).ConfigureAwait(false);
-            return (long)ids.Count;
-        },
-        cancellationToken);
+            var deleted = await database.WriteAsync((session, token) => TryDeleteAsync(session, which(), token), cancellationToken).ConfigureAwait(false);
+            if (deleted >= 0)
+                return deleted;
+        }
+    }
+
+    /// <summary>How many traces were deleted, or -1 when spans of them are left for another transaction.</summary>
+    private async Task<long> TryDeleteAsync(DatabaseSession session, Statement which, CancellationToken cancellationToken)
+    {
+        var ids = await session.ListAsync(which, reader => reader.GetString(0), cancellationToken).ConfigureAwait(false);
+        if (ids.Count == 0)
+            return 0;
+        var spans = await session.ExecuteAsync(
+            database.Statement(
+                "DELETE FROM spans WHERE ctid = ANY(ARRAY(SELECT ctid FROM spans WHERE trace_id = ANY($1) LIMIT $2))",
+                """
+                DELETE FROM spans WHERE rowid IN (
+                    SELECT rowid FROM spans WHERE trace_id IN (SELECT value FROM json_each($1)) LIMIT $2)
+                """).Add(ids).Add((long)SpansDeletedAtOnce),
+            cancellationToken).ConfigureAwait(false);
+        if (spans == SpansDeletedAtOnce)
+            return -1;
+        // Assessments and what SQLite keeps of tags go with the row.
+        await session.ExecuteLastAsync(
+            database.Statement(
+                "DELETE FROM entity_associations WHERE source_type = 'trace' AND source_id = ANY($1)",
+                "DELETE FROM entity_associations WHERE source_type = 'trace' AND source_id IN (SELECT value FROM json_each($1))").Add(ids),
+            cancellationToken).ConfigureAwait(false);
+        await session.ExecuteLastAsync(
+            database.Statement(
+                "DELETE FROM trace_info WHERE trace_id = ANY($1)",
+                "DELETE FROM trace_info WHERE trace_id IN (SELECT value FROM json_each($1))").Add(ids),
+            cancellationToken).ConfigureAwait(false);
+        return ids.Count;
+    }
 
     private async Task<TraceRow> UpsertAsync(DatabaseSession session, NewTrace trace, CancellationToken cancellationToken)
     {

@@ -105,6 +105,20 @@ public sealed class TraceV2Tests
     }
 
     [Theory, BothDatabases]
+    public async Task Delete_TraceOfMoreSpansThanOneTransactionTakes_RemovesItAsAWhole(DatabaseKind kind)
+    {
+        var server = await TestServer.SharedAsync(kind);
+        var experiment = await server.CreateExperimentAsync();
+        var (large, small) = (OtlpExport.Root(), OtlpExport.Root());
+        await server.ExportAsync(experiment, [small, large, .. Enumerable.Range(0, 10_100).Select(_ => OtlpExport.Child(large))]);
+        var request = new { experiment_id = experiment, request_ids = new[] { large.MlflowId, small.MlflowId } };
+        Assert.Equal(2, (long)(await server.PostAsync("traces/delete-traces", request))["traces_deleted"]!);
+        Assert.Empty(await server.BatchGetAsync(large.MlflowId, small.MlflowId));
+        await server.ExportAsync(experiment, large);
+        Assert.Single(Assert.Single(await server.BatchGetAsync(large.MlflowId))!["spans"]!.AsArray());
+    }
+
+    [Theory, BothDatabases]
     public async Task Retention_DeletesWhatIsTooOldInAllExperiments(DatabaseKind kind)
     {
         await using var server = await TestServer.StartAsync(kind);
