@@ -16,7 +16,8 @@ import tempfile
 
 GROUPS = ["experiments", "runs", "metrics", "params-tags", "search-runs", "search-experiments", "inputs", "outputs", "cli", "server",
           "artifacts-proxy", "artifacts-multipart", "logged-models", "models", "registry", "model-versions", "aliases", "prompts",
-          "webhooks", "autolog", "optuna", "neuralforecast", "evaluation-datasets", "scorers"]
+          "webhooks", "autolog", "optuna", "neuralforecast", "evaluation", "evaluation-datasets",
+          "scorers", "traces-v3", "traces-v2", "assessments", "otlp"]
 ROUNDS = 2
 HERE = os.path.dirname(os.path.abspath(__file__))
 

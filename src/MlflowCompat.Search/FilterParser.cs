@@ -97,6 +97,11 @@ public static class FilterParser
                 $"expected {expected} for {Vocabulary.Describe(entity)} {SearchSyntaxException.Quote(key)}");
         }
 
+        if (rule.WholeWithoutEntity && !identifier.HasEntity && value is NumberValue { WholeValue: null })
+        {
+            throw lexer.Error(start, $"expected a whole number for {SearchSyntaxException.Quote(key)}");
+        }
+
         if (comparator is Comparator.Like or Comparator.ILike or Comparator.RLike
             && value is TextValue { Text.Length: > MaxPatternLength })
         {

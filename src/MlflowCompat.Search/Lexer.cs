@@ -160,6 +160,11 @@ internal ref struct Lexer
             isQuoted = true;
             key = NotEmpty(start, quoted);
         }
+        else if (key is [.., '.'] && TryTakeQuotedKey("`", out quoted))
+        {
+            // The last part of a key, as in span.attributes.`a b`.
+            key = string.Concat(key, NotEmpty(start, quoted));
+        }
 
         // A bare key may be empty, though nothing can be logged under such a name: the reference takes it and finds nothing.
         return new(entity, key) { IsQuoted = isQuoted };

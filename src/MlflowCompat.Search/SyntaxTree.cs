@@ -17,6 +17,21 @@ public enum EntityKind
 
     /// <summary>A dataset that is an input of the run.</summary>
     Dataset,
+
+    /// <summary>Metadata of a trace.</summary>
+    Metadata,
+
+    /// <summary>A span of a trace; a clause holds when some span meets it.</summary>
+    Span,
+
+    /// <summary>Feedback on a trace, by name; its value is compared as JSON text.</summary>
+    Feedback,
+
+    /// <summary>An expectation of a trace, by name; its value is compared as JSON text.</summary>
+    Expectation,
+
+    /// <summary>An assessment of a trace, of either kind.</summary>
+    Assessment,
 }
 
 /// <summary>How a clause compares. Negative comparators match only what has the key (contract: search §1).</summary>

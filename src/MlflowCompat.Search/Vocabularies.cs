@@ -1,8 +1,12 @@
 namespace MlflowCompat.Search;
 
-/// <summary>The vocabularies of the searches that the server offers (contract: search §2 to §6, §8).</summary>
+/// <summary>The vocabularies of the searches that the server offers (contract: search §2 to §8).</summary>
 public static class Vocabularies
 {
+    private const Comparators Patterns = Comparators.Text | Comparators.RLike;
+
+    private const Comparators Contains = Comparators.Like | Comparators.ILike;
+
     /// <summary>
     /// runs/search (contract: search §2). The spellings <c>run name</c>, <c>Run name</c> and <c>Run Name</c> read the
     /// tag mlflow.runName, whereas <c>run_name</c> is the attribute.
@@ -175,6 +179,73 @@ public static class Vocabularies
     {
         IgnoresRepeatedOrderKeys = true,
     };
+
+    /// <summary>Searches for traces of versions 2 and 3, and correlations (contract: search §7).</summary>
+    public static Vocabulary Traces { get; } = new(
+    [
+        new(
+            EntityKind.Attribute,
+            ["attributes", "attribute", "trace"],
+            [
+                new("request_id", KeyType.Text, Patterns | Comparators.Lists) { Orderable = true },
+                new("client_request_id", KeyType.Text, Patterns | Comparators.Lists),
+                new("status", KeyType.Text, Patterns | Comparators.Lists) { Orderable = true },
+                new("name", KeyType.Text, Patterns) { StandsFor = (EntityKind.Tag, "mlflow.traceName"), Orderable = true },
+                new("run_id", KeyType.Text, Patterns) { StandsFor = (EntityKind.Metadata, "mlflow.sourceRun"), Orderable = true },
+                new("timestamp_ms", KeyType.Number, Comparators.Number)
+                {
+                    Aliases = ["timestamp"],
+                    Orderable = true,
+                    WholeWithoutEntity = true,
+                },
+                new("execution_time_ms", KeyType.Number, Comparators.Number) { Aliases = ["execution_time"], Orderable = true },
+                new("end_time_ms", KeyType.Number, Comparators.Number) { Aliases = ["end_time"], Orderable = true },
+                new("text", KeyType.Text, Contains) { StandsFor = (EntityKind.Span, "content"), NeedsEntity = true },
+                new("experiment_id", KeyType.Number, Comparators.None) { Orderable = true },
+            ]),
+        new(EntityKind.Tag, ["tags", "tag"], [KeyRule.AnyKey(KeyType.Text, Patterns, orderable: true)]),
+        new(EntityKind.Metadata, ["metadata", "request_metadata"], [KeyRule.AnyKey(KeyType.Text, Patterns, orderable: true)]),
+        new(
+            EntityKind.Span,
+            ["span"],
+            [
+                new("name", KeyType.Text, Patterns | Comparators.Lists),
+                new("type", KeyType.Text, Patterns | Comparators.Lists),
+                new("status", KeyType.Text, Patterns | Comparators.Lists),
+                new("content", KeyType.Text, Contains),
+                new("attributes.", KeyType.Text, Patterns | Comparators.Lists) { IsPrefix = true },
+            ]),
+        new(EntityKind.Feedback, ["feedback"], [KeyRule.AnyKey(KeyType.Text, Patterns | Comparators.Lists, orderable: false)]),
+        new(EntityKind.Expectation, ["expectation"], [KeyRule.AnyKey(KeyType.Text, Patterns | Comparators.Lists, orderable: false)]),
+    ]);
+
+    /// <summary>The filters of trace metrics, of one clause each (contract: since-3.6 §3.4).</summary>
+    public static Vocabulary TraceMetrics { get; } = new(
+    [
+        new(
+            EntityKind.Attribute,
+            ["trace"],
+            [
+                new("status", KeyType.Text, Comparators.Equal) { NeedsEntity = true },
+                new("tag.", KeyType.Text, Comparators.Equal) { IsPrefix = true, NeedsEntity = true },
+                new("metadata.", KeyType.Text, Comparators.Equal) { IsPrefix = true, NeedsEntity = true },
+            ]),
+        new(
+            EntityKind.Span,
+            ["span"],
+            [
+                new("name", KeyType.Text, Comparators.Equal),
+                new("status", KeyType.Text, Comparators.Equal),
+                new("type", KeyType.Text, Comparators.Equal),
+            ]),
+        new(
+            EntityKind.Assessment,
+            ["assessment"],
+            [
+                new("name", KeyType.Text, Comparators.Equal),
+                new("type", KeyType.Text, Comparators.Equal),
+            ]),
+    ]);
 
     private static KeyRule LoggedModelText(string name) =>
         new(name, KeyType.Text, Comparators.Text | Comparators.Lists) { EitherLiteral = true };

@@ -86,6 +86,12 @@ public sealed record KeyRule(string Name, KeyType Type, Comparators Comparators)
     /// </summary>
     public bool EitherLiteral { get; init; }
 
+    /// <summary>Whether it can only be written with the name of its entity before it.</summary>
+    public bool NeedsEntity { get; init; }
+
+    /// <summary>Whether a number must be whole where the key stands without the name of its entity.</summary>
+    public bool WholeWithoutEntity { get; init; }
+
     /// <summary>The key of another entity that this one is only another way to write.</summary>
     public (EntityKind Entity, string Key)? StandsFor { get; init; }
 
@@ -162,7 +168,7 @@ public sealed record Vocabulary(ImmutableArray<EntityRule> Entities)
         EntityRule owner = identifier.HasEntity ? FindEntity(identifier.Entity) : Entities[0];
         foreach (KeyRule rule in owner.Keys)
         {
-            if (serves(rule) && rule.Covers(identifier.Key))
+            if (serves(rule) && rule.Covers(identifier.Key) && (identifier.HasEntity || !rule.NeedsEntity))
             {
                 (entity, key) = rule.StandsFor
                     ?? (owner.Entity, rule.IsPrefix ? identifier.Key.ToString() : rule.Name);

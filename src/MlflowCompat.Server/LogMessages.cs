@@ -62,4 +62,10 @@ internal static partial class LogMessages
 
     [LoggerMessage(18, LogLevel.Warning, "webhooks: deliveries put off: {Reason}")]
     public static partial void WebhookDeliveryPutOff(this ILogger logger, string reason);
+
+    [LoggerMessage(19, LogLevel.Information, "traces: {Count} were older than they are to be kept, and are deleted")]
+    public static partial void OldTracesDeleted(this ILogger logger, long count);
+
+    [LoggerMessage(20, LogLevel.Warning, "traces: deletion of old ones put off: {Reason}")]
+    public static partial void TraceRetentionFailed(this ILogger logger, string reason);
 }

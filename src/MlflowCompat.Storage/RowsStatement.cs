@@ -76,6 +76,12 @@ public sealed class RowsStatement
     public RowsStatement Add(string?[] values) => Add(new Column<string?>(values, static (statement, index, value) =>
         value is null ? raw.sqlite3_bind_null(statement, index) : raw.sqlite3_bind_text(statement, index, value)));
 
+    /// <summary>Adds a column of text that is at hand in UTF-8.</summary>
+    public RowsStatement AddUtf8(byte[][] values) => Add(new Column<byte[]>(
+        values,
+        static (statement, index, value) => raw.sqlite3_bind_text(statement, index, value.AsSpan()),
+        NpgsqlDbType.Array | NpgsqlDbType.Text));
+
     /// <summary>Adds a column of times in milliseconds since 1970 that has no overflow column.</summary>
     public RowsStatement AddTimes(long[] milliseconds) =>
         kind == DatabaseKind.Sqlite

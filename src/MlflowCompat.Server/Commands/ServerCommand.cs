@@ -23,6 +23,9 @@ internal sealed class ServerCommand : Command
     private readonly Setting defaultArtifactRoot = DefaultArtifactRootSetting();
     private readonly Setting artifactsDestination = ArtifactsDestinationSetting();
 
+    private readonly Setting traceRetention = new(
+        "--trace-retention-days", "MLFLOW_COMPAT_TRACE_RETENTION_DAYS", "days", "Deletes traces that began so many days ago. Default: never.");
+
     private readonly Setting multipartUploads = new(
         "--multipart-uploads", "MLFLOW_COMPAT_MULTIPART_UPLOADS", "mode", "Whether clients may upload large files in parts: auto (on S3), on or off. Default: auto.");
 
@@ -83,7 +86,8 @@ internal sealed class ServerCommand : Command
         this.environment = environment;
         Setting[] settings =
         [
-            backendStoreUri, registryStoreUri, defaultArtifactRoot, artifactsDestination, multipartUploads, viewRefreshSeconds, host, port,
+            backendStoreUri, registryStoreUri, defaultArtifactRoot, artifactsDestination, multipartUploads, viewRefreshSeconds, traceRetention, host,
+            port,
             staticPrefix, allowedHosts, corsAllowedOrigins, xFrameOptions, logFormat, .. ignored,
         ];
         foreach (var setting in settings)
@@ -130,6 +134,7 @@ internal sealed class ServerCommand : Command
             MultipartUploads = Read(multipartUploads) is { } mode ? Multipart(mode) : defaults.MultipartUploads,
             ViewRefreshInterval =
                 Read(viewRefreshSeconds) is { } seconds ? TimeSpan.FromSeconds(seconds.Integer(0, MaxViewRefreshSeconds)) : defaults.ViewRefreshInterval,
+            TraceRetention = Read(traceRetention) is { } days ? TimeSpan.FromDays(days.Integer(1, 36_500)) : defaults.TraceRetention,
             ServeArtifacts = serveArtifacts.Read(result, environment) ?? defaults.ServeArtifacts,
             ArtifactsOnly = artifactsOnly.Read(result, environment) ?? defaults.ArtifactsOnly,
             Host = Read(host)?.Text.Trim() ?? defaults.Host,

@@ -161,7 +161,7 @@ public sealed class ArtifactRoots(ServerOptions options, ArtifactStores stores)
     }
 
     /// <summary>Puts a relative path behind a location; a query string stays at the end.</summary>
-    private static string Append(string location, string path)
+    internal static string Append(string location, string path)
     {
         var query = location.IndexOf('?', StringComparison.Ordinal);
         var (root, rest) = query < 0 ? (location, "") : (location[..query], location[query..]);

@@ -67,6 +67,9 @@ public sealed record ServerOptions
     /// </summary>
     public Regex? ModelVersionSourcePattern { get; init; }
 
+    /// <summary>How long traces are kept after they began; null for ever.</summary>
+    public TimeSpan? TraceRetention { get; init; }
+
     /// <summary>About how much memory requests may take that wait to be written, in bytes; those beyond are told to come back.</summary>
     public long MaxWaitingBytes { get; init; } = Database.DefaultMaxWaitingBytes;
 }

@@ -134,6 +134,8 @@ internal sealed class ApiDocument
             return new OpenApiSchema { Type = JsonSchemaType.Integer, Format = "int64" };
         if (type == typeof(double))
             return Double();
+        if (type == typeof(JsonElement))
+            return new OpenApiSchema();
         if (type.IsEnum)
             return Named(type, () => Enum(type));
         var info = MlflowJson.Options.GetTypeInfo(type);

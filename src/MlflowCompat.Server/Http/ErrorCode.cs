@@ -32,6 +32,9 @@ public enum ErrorCode
 
     /// <summary>404: no such experiment, run, tag …</summary>
     ResourceDoesNotExist,
+
+    /// <summary>404: a trace has no file of spans.</summary>
+    NotFound,
 }
 
 /// <summary>What an <see cref="ErrorCode"/> looks like on the wire.</summary>
@@ -49,6 +52,7 @@ public static class ErrorCodes
         ErrorCode.BadRequest => "BAD_REQUEST",
         ErrorCode.InvalidParameterValue => "INVALID_PARAMETER_VALUE",
         ErrorCode.ResourceDoesNotExist => "RESOURCE_DOES_NOT_EXIST",
+        ErrorCode.NotFound => "NOT_FOUND",
         _ => throw new ArgumentOutOfRangeException(nameof(code), code, null),
     };
 
@@ -60,7 +64,7 @@ public static class ErrorCodes
         ErrorCode.StorageFull => StatusCodes.Status507InsufficientStorage,
         ErrorCode.TemporarilyUnavailable => StatusCodes.Status503ServiceUnavailable,
         ErrorCode.RequestLimitExceeded => StatusCodes.Status429TooManyRequests,
-        ErrorCode.ResourceDoesNotExist => StatusCodes.Status404NotFound,
+        ErrorCode.ResourceDoesNotExist or ErrorCode.NotFound => StatusCodes.Status404NotFound,
         _ => StatusCodes.Status400BadRequest,
     };
 }

@@ -41,7 +41,11 @@ public static class MlflowJson
                     Registry.ModelVersionsJson.Default,
                     Registry.RegistrySearchJson.Default,
                     EvaluationDatasets.EvaluationDatasetsJson.Default,
-                    Scorers.ScorersJson.Default)
+                    Scorers.ScorersJson.Default,
+                    Traces.TracesJson.Default,
+                    Traces.TraceMetricsJson.Default,
+                    Traces.Otlp.OtlpAnswersJson.Default,
+                    Assessments.AssessmentsJson.Default)
                 .WithAddedModifier(AcceptCamelCase)
                 .WithAddedModifier(RefuseNullElements),
         };

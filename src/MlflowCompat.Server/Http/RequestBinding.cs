@@ -144,7 +144,7 @@ public static class RequestBinding
     /// What a huge request leaves behind, several times its size, would otherwise stay until the next full collection, which a quiet
     /// server never comes to.
     /// </summary>
-    private static Task GiveMemoryBackAsync()
+    internal static Task GiveMemoryBackAsync()
     {
         GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, blocking: true, compacting: true);
         return Task.CompletedTask;

@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Text.RegularExpressions;
 using MlflowCompat.Search;
 using MlflowCompat.Storage;
 
@@ -14,14 +15,27 @@ public static class Conditions
     /// <summary>Name of the SQL function that <see cref="DefineSqliteFunctions"/> adds.</summary>
     private const string ILikeFunction = "mlflow_ilike";
 
+    private const string RLikeFunction = "mlflow_rlike";
+
     private const string Never = "1 = 0";
 
-    /// <summary>Adds to a SQLite connection what its own LIKE cannot do: ignoring the case of letters beyond ASCII.</summary>
-    public static void DefineSqliteFunctions(Microsoft.Data.Sqlite.SqliteConnection connection) =>
+    [ThreadStatic]
+    private static Regex? lastExpression;
+
+    /// <summary>
+    /// Adds to a SQLite connection what it cannot do itself: ignoring the case of letters beyond ASCII, and regular expressions.
+    /// </summary>
+    public static void DefineSqliteFunctions(Microsoft.Data.Sqlite.SqliteConnection connection)
+    {
         connection.CreateFunction(
             ILikeFunction,
             (string? text, string pattern) => text is not null && LikePattern.Matches(text, pattern, ignoreCase: true),
             isDeterministic: true);
+        connection.CreateFunction(
+            RLikeFunction,
+            (string? text, string pattern) => text is not null && Expression(pattern).IsMatch(text),
+            isDeterministic: true);
+    }
 
     /// <summary>A condition on a text column or expression.</summary>
     public static string Text(StatementBuilder sql, string column, Comparator comparator, FilterValue value)
@@ -54,10 +68,17 @@ public static class Conditions
                     : $"{ILikeFunction}({column}, {sql.Add(text)})";
             case Comparator.Greater or Comparator.GreaterOrEqual or Comparator.Less or Comparator.LessOrEqual:
                 return $"{Ordinal(database, column)} {Operator(comparator)} {sql.Add(text)}";
+            case Comparator.RLike:
+                _ = Expression(text);
+                return database.Choose($"{column} ~ {sql.Add(text)}", $"{RLikeFunction}({column}, {sql.Add(text)})");
             default:
                 throw Unexpected(comparator);
         }
     }
+
+    /// <summary>A condition on a column or expression of integers; the value is any number, and compares as what it is.</summary>
+    public static string Whole(StatementBuilder sql, string column, Comparator comparator, FilterValue value) =>
+        ToWhole(column, ref comparator, (NumberValue)value, out var whole) ?? $"{column} {Operator(comparator)} {sql.Add(whole)}";
 
     /// <summary>A condition on a column of doubles.</summary>
     public static string Number(StatementBuilder sql, string column, Comparator comparator, FilterValue value) =>
@@ -94,27 +115,9 @@ public static class Conditions
     /// <param name="value">Milliseconds since 1970.</param>
     public static string Time(StatementBuilder sql, string column, string? overflowColumn, Comparator comparator, FilterValue value)
     {
-        var number = (NumberValue)value;
-        var always = $"{column} IS NOT NULL";
-        if (number.WholeValue is not { } milliseconds)
-        {
-            switch (comparator)
-            {
-                case Comparator.Equal:
-                    return Never;
-                case Comparator.NotEqual:
-                    return always;
-            }
-
-            // No integer equals a fraction, so > 200.5 is > 200 and < 200.5 is < 201.
-            var greater = comparator is Comparator.Greater or Comparator.GreaterOrEqual;
-            var bound = greater ? Math.Floor(number.Value) : Math.Ceiling(number.Value);
-            if (bound is not (>= long.MinValue and < long.MaxValue))
-                return bound > 0 == greater ? Never : always;
-            milliseconds = (long)bound;
-            comparator = greater ? Comparator.Greater : Comparator.Less;
-        }
-
+        if (ToWhole(column, ref comparator, (NumberValue)value, out var milliseconds) is { } decided)
+            return decided;
+        var always = Always(column);
         var operation = Operator(comparator);
         if (sql.Database.Kind == DatabaseKind.Sqlite)
             return $"{column} {operation} {sql.Add(milliseconds)}";
@@ -130,6 +133,52 @@ public static class Conditions
     /// <summary>LIMIT and OFFSET of a page, as literals: a planner that does not know the limit does not choose the plan for few rows.</summary>
     public static string Limit(long rows, long offset) =>
         string.Create(CultureInfo.InvariantCulture, $" LIMIT {rows} OFFSET {offset}");
+
+    /// <summary>Turns a comparison with any number into one with an integer, or decides it.</summary>
+    private static string? ToWhole(string column, ref Comparator comparator, NumberValue number, out long whole)
+    {
+        if (number.WholeValue is { } given)
+        {
+            whole = given;
+            return null;
+        }
+
+        whole = 0;
+        switch (comparator)
+        {
+            case Comparator.Equal:
+                return Never;
+            case Comparator.NotEqual:
+                return Always(column);
+        }
+
+        // No integer equals a fraction, so > 200.5 is > 200 and < 200.5 is < 201.
+        var greater = comparator is Comparator.Greater or Comparator.GreaterOrEqual;
+        var bound = greater ? Math.Floor(number.Value) : Math.Ceiling(number.Value);
+        if (bound is not (>= long.MinValue and < long.MaxValue))
+            return bound > 0 == greater ? Never : Always(column);
+        whole = (long)bound;
+        comparator = greater ? Comparator.Greater : Comparator.Less;
+        return null;
+    }
+
+    private static string Always(string column) => $"{column} IS NOT NULL";
+
+    /// <summary>A regular expression whose time is linear in the text, whatever a client writes.</summary>
+    /// <exception cref="Http.MlflowException">INVALID_PARAMETER_VALUE: it is none, or needs to look back or ahead.</exception>
+    private static Regex Expression(string pattern)
+    {
+        if (lastExpression is { } last && last.ToString() == pattern)
+            return last;
+        try
+        {
+            return lastExpression = new Regex(pattern, RegexOptions.NonBacktracking | RegexOptions.CultureInvariant);
+        }
+        catch (Exception exception) when (exception is ArgumentException or NotSupportedException)
+        {
+            throw Http.MlflowException.InvalidParameter($"Invalid regular expression {Http.MlflowException.Quote(pattern)}: {exception.Message}");
+        }
+    }
 
     private static string Operator(Comparator comparator) => comparator switch
     {

@@ -9,7 +9,7 @@ public sealed class PostgreSqlDatabase : Database
     /// <summary>How often a transaction is run that the server keeps giving up in favour of others.</summary>
     private const int MaxAttempts = 5;
 
-    private const int MaxWriterConnections = 4;
+    private const int MaxWriterConnections = 6;
 
     /// <summary>
     /// Searches contain a plan for the worst case, which hardly ever runs; in large databases PostgreSQL would compile it every time, for

@@ -39,7 +39,7 @@ public sealed class LoggedModelMetricsTests
             Metric("mae", 0.5, 10, 1, "etth1", "d1"),
             Metric("mae", 0.25, 20, 2, null, null),
             // The run says NaN, below; a model says 0, as MLflow's.
-            Metric("rmse", 0.0, 20, -1, "only a name", null),
+            Metric("rmse", JsonNode.Parse("0.0")!, 20, -1, "only a name", null),
             Metric("rmse", double.MinValue, 21, 0, null, "only a digest"),
         };
         Assert.Equal(expected, (await server.GetModelAsync(model)).ModelMetrics().Select(metric => metric.ToJsonString()));
@@ -48,7 +48,7 @@ public sealed class LoggedModelMetricsTests
 
         Assert.Equal("NaN", (string?)(await server.GetAsync($"metrics/get-history?run_id={run}&metric_key=rmse"))["metrics"]![0]!["value"]);
 
-        string Metric(string key, double value, long timestamp, long step, string? dataset, string? digest)
+        string Metric(string key, JsonNode value, long timestamp, long step, string? dataset, string? digest)
         {
             var metric = new JsonObject { ["key"] = key, ["value"] = value, ["timestamp"] = timestamp, ["step"] = step };
             if (dataset is not null)

@@ -34,7 +34,10 @@ public sealed class SchemaMigratorTests
         // SQLite has no schemas: tables of the shared ones carry their names, and there is nothing to tell workspaces apart by.
         var postgreSql = await ColumnsAsync(DatabaseKind.PostgreSql);
         Assert.True(postgreSql.Remove("audit_audit_logs.table_schema"));
-        Assert.Equal(postgreSql, await ColumnsAsync(DatabaseKind.Sqlite));
+        var sqlite = await ColumnsAsync(DatabaseKind.Sqlite);
+        // SQLite has no GIN indexes: what they do for tags of traces, a table of rows does there, kept by triggers.
+        Assert.Equal(5, sqlite.RemoveAll(column => column.StartsWith("trace_entries.", StringComparison.Ordinal)));
+        Assert.Equal(postgreSql, sqlite);
 
         static async Task<List<string>> ColumnsAsync(DatabaseKind kind)
         {

@@ -1,0 +1,5 @@
+-- Takes back 0018.
+
+DROP TABLE assessments;
+DROP TABLE spans;
+DROP TABLE trace_info;

@@ -1,0 +1,39 @@
+using System.Globalization;
+using System.Text;
+using System.Text.Json;
+using MlflowCompat.Server.Searching;
+
+namespace MlflowCompat.Server.Traces;
+
+/// <summary>
+/// The page tokens of searches for traces: those of all searches, and where the order allows it with the trace at which the page ended, so
+/// that deep pages are as cheap as the first one.
+/// </summary>
+internal static class TracePageToken
+{
+    /// <summary>Where a page begins.</summary>
+    /// <exception cref="Http.MlflowException">INVALID_PARAMETER_VALUE: not one of our tokens.</exception>
+    public static TracePosition Read(string? token)
+    {
+        var offset = PageToken.Offset(token);
+        if (offset == 0)
+            return new TracePosition(0);
+        using var document = JsonDocument.Parse(Convert.FromBase64String(token!));
+        return document.RootElement.TryGetProperty("timestamp_ms", out var time) && time.ValueKind == JsonValueKind.Number && time.TryGetInt64(out var timestamp)
+            && document.RootElement.TryGetProperty("trace_id", out var id) && id.ValueKind == JsonValueKind.String && !id.GetString()!.Contains('\0', StringComparison.Ordinal)
+            ? new TracePosition(offset, timestamp, id.GetString())
+            : new TracePosition(offset);
+    }
+
+    /// <summary>The token for the page behind another one.</summary>
+    /// <param name="offset">Traces before the new page.</param>
+    /// <param name="last">The trace at which the page ended, where the order allows to go on from there.</param>
+    public static string For(long offset, TraceRow? last)
+    {
+        if (last is null)
+            return PageToken.For(offset);
+        var id = JsonEncodedText.Encode(last.TraceId);
+        return Convert.ToBase64String(Encoding.UTF8.GetBytes(string.Create(
+            CultureInfo.InvariantCulture, $"{{\"offset\": {offset}, \"timestamp_ms\": {last.Timestamp}, \"trace_id\": \"{id}\"}}")));
+    }
+}

@@ -1,0 +1,382 @@
+using System.Data.Common;
+using MlflowCompat.Search;
+using MlflowCompat.Server.Assessments;
+using MlflowCompat.Server.Configuration;
+using MlflowCompat.Server.Experiments;
+using MlflowCompat.Server.Http;
+using MlflowCompat.Server.Searching;
+using MlflowCompat.Storage;
+
+namespace MlflowCompat.Server.Traces;
+
+/// <summary>Traces in the database, all but their spans (mapping section 6).</summary>
+/// <param name="database">The workspace's database.</param>
+/// <param name="options">The server's options.</param>
+public sealed class TraceStore(Database database, ServerOptions options)
+{
+    /// <summary>How many traces one transaction deletes.</summary>
+    private const int DeletedAtOnce = 100;
+
+    /// <summary>How many spans one transaction deletes.</summary>
+    private const int SpansDeletedAtOnce = 10_000;
+
+    /// <summary>SQLSTATE of a regular expression that PostgreSQL does not take.</summary>
+    private const string InvalidRegularExpression = "2201B";
+
+    /// <summary>The server's options.</summary>
+    public ServerOptions Options { get; } = options;
+
+    private static readonly string Select = $"SELECT {TraceRow.Columns} FROM trace_info";
+
+    /// <summary>
+    /// Makes a trace, or adds to the one that its spans have made: what is given counts, what is not is kept.
+    /// </summary>
+    /// <exception cref="MlflowException">RESOURCE_DOES_NOT_EXIST: no such experiment; INVALID_PARAMETER_VALUE: it is deleted.</exception>
+    internal async Task<TraceInfoV3> StartAsync(NewTrace trace, CancellationToken cancellationToken)
+    {
+        try
+        {
+            return await database.WriteAsync(
+                async (session, token) =>
+                {
+                    var row = await UpsertAsync(session, trace, token).ConfigureAwait(false);
+                    foreach (var assessment in trace.Assessments)
+                        await session.ExecuteAsync(AssessmentStore.Insert(database, assessment, trace.ExperimentId), token).ConfigureAwait(false);
+                    var assessments = await AssessmentStore.OfTracesAsync(database, session, [trace.TraceId], token).ConfigureAwait(false);
+                    // Spans may have come first, under the header of another experiment.
+                    foreach (var table in (string[])["spans", "assessments"])
+                    {
+                        await session.ExecuteLastAsync(
+                            database.Statement($"UPDATE {table} SET experiment_id = $2 WHERE trace_id = $1 AND experiment_id <> $2")
+                                .Add(trace.TraceId).Add(trace.ExperimentId),
+                            token).ConfigureAwait(false);
+                    }
+
+                    return row.ToInfoV3(ListOf(assessments, trace.TraceId));
+                },
+                cancellationToken).ConfigureAwait(false);
+        }
+        catch (DbException exception) when (DatabaseFaults.Classify(exception) == DatabaseFault.Duplicate)
+        {
+            throw new MlflowException(ErrorCode.BadRequest, "An assessment of the trace has the id of another one.");
+        }
+    }
+
+    /// <summary>Makes a trace as clients 2.x do.</summary>
+    /// <exception cref="MlflowException">RESOURCE_DOES_NOT_EXIST: no such experiment; INVALID_PARAMETER_VALUE: it is deleted.</exception>
+    internal Task<TraceRow> StartV2Async(NewTrace trace, CancellationToken cancellationToken) =>
+        database.WriteAsync((session, token) => UpsertAsync(session, trace, token), cancellationToken);
+
+    /// <summary>Ends a trace as clients 2.x do.</summary>
+    /// <exception cref="MlflowException">RESOURCE_DOES_NOT_EXIST.</exception>
+    internal Task<TraceRow> EndV2Async(
+        string traceId, long timestamp, string status, List<KeyValue> metadata, List<KeyValue> tags, CancellationToken cancellationToken) =>
+        database.WriteAsync(
+            async (session, token) => await session.CommitWithAsync(
+                database.Statement($"""
+                    UPDATE trace_info SET execution_time_ms = $2 - timestamp_ms, status = $3,
+                        trace_metadata = {Tags.Merge(database, "trace_metadata", "$4")}, tags = {Tags.Merge(database, "tags", "$5")}
+                    WHERE trace_id = $1
+                    RETURNING {TraceRow.Columns}
+                    """).Add(traceId).Add(timestamp).Add(status).AddJson(Tags.ToJson(metadata)).AddJson(Tags.ToJson(tags)),
+                TraceRow.Read,
+                token).ConfigureAwait(false) ?? throw TraceId.NotFound(traceId),
+            cancellationToken);
+
+    /// <summary>A trace.</summary>
+    /// <exception cref="MlflowException">RESOURCE_DOES_NOT_EXIST.</exception>
+    internal async Task<TraceRow> GetAsync(string traceId, CancellationToken cancellationToken)
+    {
+        var session = await database.OpenAsync(cancellationToken).ConfigureAwait(false);
+        await using (session.ConfigureAwait(false))
+        {
+            return await session.FirstOrDefaultAsync(
+                database.Statement($"{Select} WHERE trace_id = $1").Add(traceId), TraceRow.Read, cancellationToken).ConfigureAwait(false)
+                ?? throw TraceId.NotFound(traceId);
+        }
+    }
+
+    /// <summary>What is known of traces, in the order of their ids in the request; those that do not exist are left out.</summary>
+    internal async Task<List<(TraceRow Row, List<Assessment>? Assessments)>> GetAsync(IReadOnlyList<string> traceIds, CancellationToken cancellationToken)
+    {
+        var session = await database.OpenAsync(cancellationToken).ConfigureAwait(false);
+        await using (session.ConfigureAwait(false))
+        {
+            var rows = await session.ListAsync(
+                database.Statement($"{Select} WHERE trace_id = ANY($1)", $"{Select} WHERE trace_id IN (SELECT value FROM json_each($1))").Add(traceIds),
+                TraceRow.Read,
+                cancellationToken).ConfigureAwait(false);
+            var assessments = await AssessmentStore.OfTracesAsync(
+                database, session, [.. rows.Select(row => row.TraceId)], cancellationToken).ConfigureAwait(false);
+            var found = rows.ToDictionary(row => row.TraceId, StringComparer.Ordinal);
+            return [.. traceIds.Distinct(StringComparer.Ordinal).Where(found.ContainsKey).Select(id => (found[id], ListOf(assessments, id)))];
+        }
+    }
+
+    /// <summary>A page of the traces that meet a filter (contract: search §7, semantics §11: a full page has a token).</summary>
+    internal async Task<(List<TraceRow> Rows, ILookup<string, Assessment> Assessments, string? NextPageToken)> SearchAsync(
+        IReadOnlyList<long> experimentIds,
+        Filter filter,
+        IReadOnlyList<OrderTerm> order,
+        int maxResults,
+        TracePosition position,
+        CancellationToken cancellationToken)
+    {
+        var session = await database.OpenAsync(cancellationToken).ConfigureAwait(false);
+        await using (session.ConfigureAwait(false))
+        {
+            try
+            {
+                var rows = experimentIds.Count == 0 ? [] : await session.ListAsync(
+                    TraceSearch.Page(database, experimentIds, filter, order, maxResults, position), TraceRow.Read, cancellationToken).ConfigureAwait(false);
+                var assessments = await AssessmentStore.OfTracesAsync(
+                    database, session, [.. rows.Select(row => row.TraceId)], cancellationToken).ConfigureAwait(false);
+                var token = rows.Count == maxResults
+                    ? TracePageToken.For(position.Offset + maxResults, TraceSearch.IsKeyset(order) ? rows[^1] : null)
+                    : null;
+                return (rows, assessments, token);
+            }
+            catch (DbException exception) when (exception.SqlState == InvalidRegularExpression)
+            {
+                throw BadExpression();
+            }
+        }
+    }
+
+    /// <summary>Counts the traces that meet filters: the base; base and first; base and second; all three.</summary>
+    internal async Task<(long Total, long First, long Second, long Joint)> CorrelateAsync(
+        IReadOnlyList<long> experimentIds, Filter baseFilter, Filter first, Filter second, CancellationToken cancellationToken)
+    {
+        if (experimentIds.Count == 0)
+            return default;
+        var session = await database.OpenAsync(cancellationToken).ConfigureAwait(false);
+        await using (session.ConfigureAwait(false))
+        {
+            try
+            {
+                return (await session.ListAsync(
+                    TraceSearch.Correlation(database, experimentIds, baseFilter, first, second),
+                    reader => (reader.GetInt64(0), reader.GetInt64(1), reader.GetInt64(2), reader.GetInt64(3)),
+                    cancellationToken).ConfigureAwait(false))[0];
+            }
+            catch (DbException exception) when (exception.SqlState == InvalidRegularExpression)
+            {
+                throw BadExpression();
+            }
+        }
+    }
+
+    /// <summary>Sets a tag.</summary>
+    /// <exception cref="MlflowException">RESOURCE_DOES_NOT_EXIST.</exception>
+    public Task SetTagAsync(string traceId, string key, string value, CancellationToken cancellationToken) => database.WriteAsync(
+        async (session, token) =>
+        {
+            var changed = await session.ExecuteAsync(
+                database.Statement($"UPDATE trace_info SET tags = {Tags.Merge(database, "tags", "$2")} WHERE trace_id = $1")
+                    .Add(traceId).AddJson(Tags.ToJson(key, value)),
+                token).ConfigureAwait(false);
+            if (changed == 0)
+                throw TraceId.NotFound(traceId);
+        },
+        cancellationToken);
+
+    /// <summary>Deletes a tag.</summary>
+    /// <exception cref="MlflowException">RESOURCE_DOES_NOT_EXIST: no such trace or tag.</exception>
+    public Task DeleteTagAsync(string traceId, string key, CancellationToken cancellationToken) => database.WriteAsync(
+        async (session, token) =>
+        {
+            var sql = new StatementBuilder(database);
+            sql.Append("UPDATE trace_info SET tags = ").Append(Tags.Without(sql, "tags", key))
+                .Append($" WHERE trace_id = {sql.Add(traceId)} AND ").Append(Tags.Has(sql, "tags", key));
+            if (await session.ExecuteAsync(sql.ToStatement(), token).ConfigureAwait(false) == 0)
+                throw MlflowException.NotFound($"No trace tag with key '{key}' for trace with ID '{traceId}'");
+        },
+        cancellationToken);
+
+    /// <summary>Deletes traces with all that belongs to them, a few in each transaction.</summary>
+    /// <param name="experimentId">Their experiment; others are left alone.</param>
+    /// <param name="traceIds">Which.</param>
+    /// <param name="cancellationToken">Gives up between two transactions.</param>
+    /// <returns>How many there were.</returns>
+    public async Task<long> DeleteAsync(long experimentId, IReadOnlyList<string> traceIds, CancellationToken cancellationToken)
+    {
+        long deleted = 0;
+        foreach (var ids in traceIds.Distinct(StringComparer.Ordinal).Order(StringComparer.Ordinal).Chunk(DeletedAtOnce))
+        {
+            deleted += await DeleteAsync(
+                () => database.Statement(
+                    "SELECT trace_id FROM trace_info WHERE trace_id = ANY($1) AND experiment_id = $2 ORDER BY trace_id FOR UPDATE",
+                    "SELECT trace_id FROM trace_info WHERE trace_id IN (SELECT value FROM json_each($1)) AND experiment_id = $2")
+                    .Add(ids).Add(experimentId),
+                cancellationToken).ConfigureAwait(false);
+        }
+
+        return deleted;
+    }
+
+    /// <summary>Deletes traces that began at a time or before, the oldest first, a few in each transaction.</summary>
+    /// <param name="experimentId">Their experiment; null for all experiments.</param>
+    /// <param name="maxTimestamp">The time, milliseconds since 1970.</param>
+    /// <param name="maxTraces">Not more than so many.</param>
+    /// <param name="cancellationToken">Gives up between two transactions.</param>
+    /// <returns>How many were deleted.</returns>
+    public async Task<long> DeleteAsync(long experimentId, long maxTimestamp, long maxTraces, CancellationToken cancellationToken)
+    {
+        long deleted = 0;
+        while (deleted < maxTraces)
+        {
+            var asked = Math.Min(DeletedAtOnce, maxTraces - deleted);
+            // Who has one of them in hand, a batch of spans, is waited for by none that has others.
+            var found = await DeleteAsync(
+                () => database.Statement(
+                    """
+                    SELECT trace_id FROM trace_info WHERE trace_id IN (
+                        SELECT trace_id FROM trace_info WHERE experiment_id = $1 AND timestamp_ms <= $2 ORDER BY timestamp_ms, trace_id LIMIT $3)
+                    ORDER BY trace_id FOR UPDATE
+                    """,
+                    "SELECT trace_id FROM trace_info WHERE experiment_id = $1 AND timestamp_ms <= $2 ORDER BY timestamp_ms, trace_id LIMIT $3")
+                    .Add(experimentId).Add(maxTimestamp).Add(asked),
+                cancellationToken).ConfigureAwait(false);
+            deleted += found;
+            if (found < asked)
+                break;
+        }
+
+        return deleted;
+    }
+
+    /// <summary>Links traces to a run; what is linked already stays so, and no id is checked.</summary>
+    public Task LinkToRunAsync(IReadOnlyList<string> traceIds, string runId, CancellationToken cancellationToken) =>
+        LinkAsync([.. traceIds.Select(traceId => (traceId, runId))], "run", cancellationToken);
+
+    /// <summary>Links a trace to versions of prompts; what is linked already stays so, and nothing is checked.</summary>
+    public Task LinkToPromptsAsync(string traceId, IReadOnlyList<string> prompts, CancellationToken cancellationToken) =>
+        LinkAsync([.. prompts.Select(prompt => (traceId, prompt))], "prompt_version", cancellationToken);
+
+    private static readonly RowsInsert Links = new(
+        "entity_associations", "association_id, source_type, source_id, destination_type, destination_id, created_time", "ON CONFLICT DO NOTHING");
+
+    private async Task LinkAsync((string TraceId, string Destination)[] links, string type, CancellationToken cancellationToken)
+    {
+        if (links.Length == 0)
+            return;
+        var now = DateTimeOffset.UtcNow.ToUnixTimeMilliseconds();
+        await database.WriteAsync(
+            (session, token) => session.ExecuteLastAsync(
+                database.Rows(Links)
+                    .Add(Array.ConvertAll(links, _ => Guid.NewGuid()))
+                    .Add(Array.ConvertAll(links, _ => "trace"))
+                    .Add(Array.ConvertAll(links, link => link.TraceId))
+                    .Add(Array.ConvertAll(links, _ => type))
+                    .Add(Array.ConvertAll(links, link => link.Destination))
+                    .Add(Array.ConvertAll(links, _ => now)),
+                token),
+            cancellationToken).ConfigureAwait(false);
+    }
+
+    /// <summary>Deletes traces; of those with more spans than one transaction deletes, the spans go first, in several.</summary>
+    private async Task<long> DeleteAsync(Func<Statement> which, CancellationToken cancellationToken)
+    {
+        while (true)
+        {
+            var deleted = await database.WriteAsync((session, token) => TryDeleteAsync(session, which(), token), cancellationToken).ConfigureAwait(false);
+            if (deleted >= 0)
+                return deleted;
+        }
+    }
+
+    /// <summary>How many traces were deleted, or -1 when spans of them are left for another transaction.</summary>
+    private async Task<long> TryDeleteAsync(DatabaseSession session, Statement which, CancellationToken cancellationToken)
+    {
+        var ids = await session.ListAsync(which, reader => reader.GetString(0), cancellationToken).ConfigureAwait(false);
+        if (ids.Count == 0)
+            return 0;
+        var spans = await session.ExecuteAsync(
+            database.Statement(
+                "DELETE FROM spans WHERE ctid = ANY(ARRAY(SELECT ctid FROM spans WHERE trace_id = ANY($1) LIMIT $2))",
+                """
+                DELETE FROM spans WHERE rowid IN (
+                    SELECT rowid FROM spans WHERE trace_id IN (SELECT value FROM json_each($1)) LIMIT $2)
+                """).Add(ids).Add((long)SpansDeletedAtOnce),
+            cancellationToken).ConfigureAwait(false);
+        if (spans == SpansDeletedAtOnce)
+            return -1;
+        // Assessments and what SQLite keeps of tags go with the row.
+        await session.ExecuteLastAsync(
+            database.Statement(
+                "DELETE FROM entity_associations WHERE source_type = 'trace' AND source_id = ANY($1)",
+                "DELETE FROM entity_associations WHERE source_type = 'trace' AND source_id IN (SELECT value FROM json_each($1))").Add(ids),
+            cancellationToken).ConfigureAwait(false);
+        await session.ExecuteLastAsync(
+            database.Statement(
+                "DELETE FROM trace_info WHERE trace_id = ANY($1)",
+                "DELETE FROM trace_info WHERE trace_id IN (SELECT value FROM json_each($1))").Add(ids),
+            cancellationToken).ConfigureAwait(false);
+        return ids.Count;
+    }
+
+    private async Task<TraceRow> UpsertAsync(DatabaseSession session, NewTrace trace, CancellationToken cancellationToken)
+    {
+        var experiment = await session.FirstOrDefaultAsync(
+            database.Statement("SELECT artifact_location, lifecycle_stage FROM experiments WHERE experiment_id = $1").Add(trace.ExperimentId),
+            reader => new { Location = reader.GetStringOrNull(0) ?? "", IsActive = reader.GetString(1) == "active" },
+            cancellationToken).ConfigureAwait(false) ?? throw ExperimentId.NotFound(trace.ExperimentId);
+        if (!experiment.IsActive)
+            throw ExperimentId.NotActive(trace.ExperimentId);
+        var tags = TraceTags.OfNewTrace(experiment.Location, trace.TraceId, trace.HasSpans)
+            .Select(tag => new KeyValue { Key = tag.Key, Value = tag.Value });
+        return (await session.FirstOrDefaultAsync(
+            database.Statement($"""
+                INSERT INTO trace_info AS t ({TraceRow.Columns})
+                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+                ON CONFLICT (trace_id) DO UPDATE SET
+                    experiment_id = excluded.experiment_id, timestamp_ms = excluded.timestamp_ms,
+                    execution_time_ms = COALESCE(excluded.execution_time_ms, t.execution_time_ms),
+                    status = CASE WHEN excluded.status = 'STATE_UNSPECIFIED' THEN t.status ELSE excluded.status END,
+                    client_request_id = excluded.client_request_id,
+                    request_preview = COALESCE(excluded.request_preview, t.request_preview),
+                    response_preview = COALESCE(excluded.response_preview, t.response_preview),
+                    tags = {Tags.Merge(database, "t.tags", "excluded.tags")},
+                    trace_metadata = {Tags.Merge(database, "t.trace_metadata", "excluded.trace_metadata")}
+                RETURNING {TraceRow.Columns}
+                """)
+                .Add(trace.TraceId).Add(trace.ExperimentId).Add(trace.Timestamp).Add(trace.Duration).Add(trace.Status).Add(trace.ClientRequestId)
+                .Add(trace.RequestPreview).Add(trace.ResponsePreview).AddJson(Tags.ToJson([.. trace.Tags, .. tags])).AddJson(Tags.ToJson(trace.Metadata)),
+            TraceRow.Read,
+            cancellationToken).ConfigureAwait(false))!;
+    }
+
+    private static List<Assessment>? ListOf(ILookup<string, Assessment> assessments, string traceId) =>
+        assessments.Contains(traceId) ? [.. assessments[traceId]] : null;
+
+    private static MlflowException BadExpression() => MlflowException.InvalidParameter("A regular expression of the filter is not one that PostgreSQL knows.");
+}
+
+/// <summary>A trace that is to be stored.</summary>
+/// <param name="TraceId">Its id.</param>
+/// <param name="ExperimentId">Its experiment.</param>
+/// <param name="Timestamp">Start, milliseconds since 1970.</param>
+/// <param name="Status">State.</param>
+/// <param name="Tags">Tags.</param>
+/// <param name="Metadata">Metadata.</param>
+internal sealed record NewTrace(
+    string TraceId, long ExperimentId, long Timestamp, string Status, IReadOnlyList<KeyValue> Tags, IReadOnlyList<KeyValue> Metadata)
+{
+    /// <summary>Milliseconds, or null.</summary>
+    public long? Duration { get; init; }
+
+    /// <summary>An id of the client's own, or null.</summary>
+    public string? ClientRequestId { get; init; }
+
+    /// <summary>Of the request, or null.</summary>
+    public string? RequestPreview { get; init; }
+
+    /// <summary>Of the response, or null.</summary>
+    public string? ResponsePreview { get; init; }
+
+    /// <summary>Whether its spans come to the server; else they are a file.</summary>
+    public bool HasSpans { get; init; }
+
+    /// <summary>Assessments that come with it.</summary>
+    public IReadOnlyList<AssessmentRow> Assessments { get; init; } = [];
+}

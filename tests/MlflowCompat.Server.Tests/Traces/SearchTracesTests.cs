@@ -1,0 +1,364 @@
+using System.Globalization;
+using System.Net;
+using System.Text;
+using System.Text.Json.Nodes;
+using MlflowCompat.Search;
+using MlflowCompat.Server.Traces;
+using MlflowCompat.Storage;
+
+namespace MlflowCompat.Server.Tests.Traces;
+
+/// <summary>Searches for traces, with the fixture and the rows of contract: search §7.</summary>
+public sealed class SearchTracesTests
+{
+    private static readonly Dictionary<DatabaseKind, Lazy<Task<Fixture>>> Fixtures = new()
+    {
+        [DatabaseKind.Sqlite] = new(() => MakeAsync(DatabaseKind.Sqlite)),
+        [DatabaseKind.PostgreSql] = new(() => MakeAsync(DatabaseKind.PostgreSql)),
+    };
+
+    [Theory]
+    [BothDatabases("", "A B C D")]
+    [BothDatabases("status = 'OK'", "A D")]
+    [BothDatabases("trace.status = 'OK'", "A D")]
+    [BothDatabases("attributes.status = 'OK'", "A D")]
+    [BothDatabases("attribute.status = 'OK'", "A D")]
+    [BothDatabases("status = 'ok'", "")]
+    [BothDatabases("status ILIKE 'o%'", "A D")]
+    [BothDatabases("status RLIKE '^O'", "A D")]
+    [BothDatabases("status IN ('OK','ERROR')", "A B D")]
+    [BothDatabases("status NOT IN ('OK')", "B C")]
+    [BothDatabases("status != 'OK'", "B C")]
+    [BothDatabases("timestamp > 1500", "B C D")]
+    [BothDatabases("timestamp_ms > 1500", "B C D")]
+    [BothDatabases("trace.timestamp > 1500", "B C D")]
+    [BothDatabases("trace.timestamp > 1999.5", "B C D")]
+    [BothDatabases("timestamp > 500 AND timestamp < 2500", "A B")]
+    [BothDatabases("timestamp = 2000", "B")]
+    [BothDatabases("timestamp != 2000", "A C D")]
+    [BothDatabases("execution_time > 100", "B")]
+    [BothDatabases("execution_time_ms >= 100", "A B")]
+    [BothDatabases("execution_time_ms >= 99.5", "A B")]
+    [BothDatabases("end_time > 2400", "B C D")]
+    [BothDatabases("end_time_ms <= 1100", "A")]
+    [BothDatabases("name = 'alpha'", "A")]
+    [BothDatabases("name ILIKE 'alpha'", "A B")]
+    [BothDatabases("name != 'alpha'", "B")]
+    [BothDatabases("name RLIKE 'a.*a$'", "A")]
+    [BothDatabases("request_id IN ('{A}')", "A")]
+    [BothDatabases("request_id = '{B}'", "B")]
+    [BothDatabases("client_request_id LIKE 'cr%'", "A")]
+    [BothDatabases("client_request_id = 'cr1'", "A")]
+    [BothDatabases("run_id = '{R}'", "A D")]
+    [BothDatabases("metadata.`mlflow.sourceRun` = '{R}'", "A D")]
+    [BothDatabases("run_id != '{R}'", "")]
+    [BothDatabases("run_id LIKE '{R}'", "A")]
+    [BothDatabases("run_id = 'other'", "")]
+    [BothDatabases("tags.t = 'one'", "A")]
+    [BothDatabases("tag.t = 'one'", "A")]
+    [BothDatabases("tags.`t` = 'one'", "A")]
+    [BothDatabases("tags.\"t\" = 'one'", "A")]
+    [BothDatabases("tags.k.d = '1'", "A")]
+    [BothDatabases("tags.t != 'one'", "B C")]
+    [BothDatabases("tags.t RLIKE '^[oO]ne$'", "A B")]
+    [BothDatabases("tags.t ILIKE 'ONE'", "A B")]
+    [BothDatabases("metadata.m = 'x'", "A")]
+    [BothDatabases("request_metadata.m LIKE '_'", "A B")]
+    [BothDatabases("span.name = 'root'", "A B")]
+    [BothDatabases("span.name != 'root'", "A D")]
+    [BothDatabases("span.name LIKE 'llm%'", "A")]
+    [BothDatabases("span.name IN ('tool','llm_call')", "A D")]
+    [BothDatabases("span.type IN ('LLM','TOOL')", "A D")]
+    [BothDatabases("span.type NOT IN ('LLM')", "A B D")]
+    [BothDatabases("span.status = 'ERROR'", "B")]
+    [BothDatabases("span.status != 'ERROR'", "A D")]
+    [BothDatabases("span.name = 'root' AND span.type = 'LLM'", "A")]
+    [BothDatabases("span.attributes.model LIKE '%gpt%'", "A")]
+    [BothDatabases("span.attributes.model LIKE '%gpt-4'", "A")]
+    [BothDatabases("span.attributes.model LIKE 'gpt%'", "")]
+    [BothDatabases("span.attributes.model ILIKE '%GPT%'", "A")]
+    [BothDatabases("span.attributes.model = 'gpt-4'", "")]
+    [BothDatabases("span.attributes.model RLIKE '^gpt'", "A")]
+    [BothDatabases("span.attributes.model RLIKE 'e$'", "B")]
+    [BothDatabases("span.attributes.`model` LIKE '%claude%'", "B")]
+    [BothDatabases("span.attributes.nothing LIKE '%'", "")]
+    [BothDatabases("span.content LIKE '%hello%'", "A")]
+    [BothDatabases("span.content ILIKE '%HELLO%'", "A")]
+    [BothDatabases("trace.text LIKE '%hello%'", "A")]
+    [BothDatabases("feedback.good = 'true'", "A")]
+    [BothDatabases("feedback.good = 'True'", "")]
+    [BothDatabases("feedback.good != 'true'", "B")]
+    [BothDatabases("feedback.score = '0.9'", "A")]
+    [BothDatabases("feedback.score = '1.0'", "B")]
+    [BothDatabases("feedback.score = '1'", "")]
+    [BothDatabases("feedback.score IN ('0.9', '1.0')", "A B")]
+    [BothDatabases("feedback.txt = '\"yes\"'", "A")]
+    [BothDatabases("feedback.txt = 'yes'", "")]
+    [BothDatabases("feedback.txt LIKE '%yes%'", "A")]
+    [BothDatabases("expectation.exp = '\"v\"'", "A")]
+    [BothDatabases("feedback.exp = '\"v\"'", "")]
+    [BothDatabases("trace.name = 'alpha' AND tags.t = 'one' AND span.type = 'LLM'", "A")]
+    [BothDatabases("tags.`mlflow.trace.spansLocation` = 'TRACKING_STORE' AND status = 'OK'", "A D")]
+    public async Task Filter_ValidRow_FindsTheTracesOfTheTable(DatabaseKind kind, string filter, string expected)
+    {
+        var fixture = await Fixtures[kind].Value;
+        filter = fixture.Fill(filter);
+        Assert.Equal((filter, expected), (filter, await fixture.FindAsync(filter)));
+        // What a search finds must not depend on how far it walks through the listing.
+        foreach (var walk in (int[])[2, 4, 1000])
+            Assert.Equal((filter, walk, expected), (filter, walk, await fixture.WalkAsync(filter, walk)));
+        var v2 = await fixture.Server.GetAsync($"traces?experiment_ids={fixture.Experiment}&filter={Uri.EscapeDataString(filter)}");
+        Assert.Equal((filter, expected), (filter, fixture.Names((v2["traces"]?.AsArray() ?? []).Select(trace => (string)trace!["request_id"]!))));
+    }
+
+    [Theory]
+    [BothDatabases("attr.status = 'OK'")]
+    [BothDatabases("state = 'OK'")]
+    [BothDatabases("trace_id = 'x'")]
+    [BothDatabases("request_time > 5")]
+    [BothDatabases("experiment_id = '1'")]
+    [BothDatabases("timestamp > '1500'")]
+    [BothDatabases("timestamp >= 1500.5")]
+    [BothDatabases("timestamp IN (1000)")]
+    [BothDatabases("name IN ('alpha')")]
+    [BothDatabases("run_id IN ('x')")]
+    [BothDatabases("tags.t IN ('one')")]
+    [BothDatabases("metadata.m IN ('x')")]
+    [BothDatabases("span.foo = 'x'")]
+    [BothDatabases("spans.name = 'x'")]
+    [BothDatabases("span.attributes. = 'x'")]
+    [BothDatabases("text LIKE '%hello%'")]
+    [BothDatabases("trace.text = 'x'")]
+    [BothDatabases("span.content = 'x'")]
+    [BothDatabases("feedback.score = 1")]
+    [BothDatabases("feedback.score > '0.5'")]
+    [BothDatabases("assessment.good = 'true'")]
+    [BothDatabases("prompt = 'p/1'")]
+    [BothDatabases("session = 's'")]
+    [BothDatabases("metrics.m > 1")]
+    [BothDatabases("status = 'OK' OR status = 'ERROR'")]
+    [BothDatabases("(status = 'OK')")]
+    [BothDatabases("status = OK")]
+    [BothDatabases("status > 'A'")]
+    [BothDatabases("name RLIKE '('")]
+    [BothDatabases("name RLIKE '(?=a)b'")]
+    public async Task Filter_InvalidRow_IsRefused(DatabaseKind kind, string filter)
+    {
+        var fixture = await Fixtures[kind].Value;
+        await fixture.Server.PostInvalidAsync(TraceCalls.Prefix + "traces/search", TraceCalls.Search([fixture.Experiment], filter));
+        await fixture.Server.GetRefusedAsync(
+            $"traces?experiment_ids={fixture.Experiment}&filter={Uri.EscapeDataString(filter)}", HttpStatusCode.BadRequest, "INVALID_PARAMETER_VALUE");
+    }
+
+    [Theory]
+    [BothDatabases("C D B A")]
+    [BothDatabases("A B C D", "timestamp")]
+    [BothDatabases("A B C D", "timestamp_ms ASC")]
+    [BothDatabases("C D B A", "trace.timestamp desc")]
+    [BothDatabases("B A C D", "execution_time_ms DESC")]
+    [BothDatabases("C D A B", "execution_time")]
+    [BothDatabases("B A C D", "name")]
+    [BothDatabases("A B C D", "name DESC")]
+    [BothDatabases("C A B D", "tags.t DESC")]
+    [BothDatabases("B A C D", "tags.t")]
+    [BothDatabases("A B C D", "metadata.m")]
+    [BothDatabases("B A C D", "metadata.m DESC")]
+    [BothDatabases("A C D B", "run_id")]
+    [BothDatabases("B C D A", "status", "timestamp DESC")]
+    [BothDatabases("A B C D", "end_time")]
+    [BothDatabases("A B C D", "request_id")]
+    [BothDatabases("D C B A", "request_id DESC")]
+    [BothDatabases("C D B A", "experiment_id")]
+    public async Task OrderBy_ValidRow_OrdersTheTraces(DatabaseKind kind, string expected, params string[] orderBy)
+    {
+        var fixture = await Fixtures[kind].Value;
+        var (ids, token) = await fixture.Server.SearchTracesAsync(TraceCalls.Search([fixture.Experiment], null, orderBy));
+        Assert.Equal((expected, null), (fixture.Ordered(ids), token));
+        // Page by page it is the same, and each full page has a token.
+        var paged = new List<string>();
+        do
+        {
+            (ids, token) = await fixture.Server.SearchTracesAsync(TraceCalls.Search([fixture.Experiment, fixture.Experiment], null, orderBy, 1, token));
+            Assert.Equal(ids.Count == 1, token is not null);
+            paged.AddRange(ids);
+        }
+        while (token is not null);
+        Assert.Equal(expected, fixture.Ordered(paged));
+    }
+
+    [Theory]
+    [BothDatabases("foo")]
+    [BothDatabases("client_request_id")]
+    [BothDatabases("request_time")]
+    [BothDatabases("span.name")]
+    [BothDatabases("feedback.good")]
+    [BothDatabases("timestamp", "timestamp_ms")]
+    [BothDatabases("timestamp, name")]
+    public async Task OrderBy_InvalidRow_IsRefused(DatabaseKind kind, params string[] orderBy)
+    {
+        var fixture = await Fixtures[kind].Value;
+        await fixture.Server.PostInvalidAsync(TraceCalls.Prefix + "traces/search", TraceCalls.Search([fixture.Experiment], null, orderBy));
+    }
+
+    [Theory, BothDatabases]
+    public async Task Search_Limits_AreKept(DatabaseKind kind)
+    {
+        var fixture = await Fixtures[kind].Value;
+        var (server, route) = (fixture.Server, TraceCalls.Prefix + "traces/search");
+        foreach (var count in (int[])[0, -1, 501])
+            await server.PostInvalidAsync(route, TraceCalls.Search([fixture.Experiment], maxResults: count), "max_results");
+        await server.GetRefusedAsync($"traces?experiment_ids={fixture.Experiment}&max_results=501", HttpStatusCode.BadRequest, "INVALID_PARAMETER_VALUE", "max_results");
+        await server.GetRefusedAsync("traces", HttpStatusCode.BadRequest, "INVALID_PARAMETER_VALUE", "experiment_ids");
+        await server.PostInvalidAsync(route, new { }, "locations");
+        await server.PostInvalidAsync(route, TraceCalls.Search(["1.5"]), "1.5");
+        await server.PostInvalidAsync(route, TraceCalls.Search(["abc"]), "abc");
+        foreach (var token in (string[])["garbage", Token("{}"), Token("{\"offset\": 0}")])
+            await server.PostInvalidAsync(route, TraceCalls.Search([fixture.Experiment], pageToken: token), "page token");
+        Assert.Empty(await server.PostAsync(route, new { locations = Array.Empty<object>() }));
+        Assert.Empty(await server.PostAsync(route, new { locations = new[] { new { } } }));
+        Assert.Empty(await server.PostAsync(route, TraceCalls.Search(["999999999"])));
+        // Tokens of other makers, and such as somebody has changed.
+        Assert.Equal("B A", fixture.Ordered((await server.SearchTracesAsync(TraceCalls.Search([fixture.Experiment], pageToken: Token("{\"offset\": 2}")))).Ids));
+        Assert.Equal("A", fixture.Ordered((await server.SearchTracesAsync(
+            TraceCalls.Search([fixture.Experiment], pageToken: Token("{\"offset\": 2, \"timestamp_ms\": 2000, \"trace_id\": \"tr-z\"}")))).Ids));
+        Assert.Empty((await server.SearchTracesAsync(TraceCalls.Search([fixture.Experiment], pageToken: Token("{\"offset\": 9}")))).Ids);
+
+        static string Token(string json) => Convert.ToBase64String(Encoding.ASCII.GetBytes(json));
+    }
+
+    [Theory, BothDatabases]
+    public async Task Correlation_OfFilters_IsComputedOverTheTracesOfTheExperiments(DatabaseKind kind)
+    {
+        var fixture = await Fixtures[kind].Value;
+        // 2 and 1 of 4 traces, 1 of them in both: the figures of the contract.
+        var answer = await Correlate("status = 'OK'", "tags.t = 'one'");
+        Assert.Equal((2, 1, 1, 4), Counts(answer));
+        Assert.Equal(0.5, (double)answer["npmi"]!, 1e-12);
+        Assert.Equal(0.2924812503605779, (double)answer["npmi_smoothed"]!, 1e-12);
+
+        answer = await Correlate("status = 'OK'", "span.name = 'root'", "timestamp < 2500");
+        Assert.Equal((1, 2, 1, 2), Counts(answer));
+        answer = await Correlate("status = 'OK'", "status = 'ERROR'");
+        Assert.Equal(-1, (double)answer["npmi"]!);
+        answer = await Correlate("timestamp > 0", "timestamp > 1");
+        Assert.Equal(((4, 4, 4, 4), 1.0, 1.0), (Counts(answer), (double)answer["npmi"]!, (double)answer["npmi_smoothed"]!));
+        answer = await Correlate("tags.t = 'nobody'", "status = 'OK'");
+        Assert.Equal((0, 2, 0, 4), Counts(answer));
+        Assert.False(answer.ContainsKey("npmi") || answer.ContainsKey("npmi_smoothed"));
+
+        const string Route = TraceCalls.Prefix + "traces/calculate-filter-correlation";
+        await fixture.Server.PostInvalidAsync(Route, new { filter_string1 = "status = 'OK'", filter_string2 = "status = 'OK'" }, "experiment_ids");
+        await fixture.Server.PostInvalidAsync(Route, new { experiment_ids = new[] { "1" }, filter_string2 = "status = 'OK'" }, "filter_string1");
+        await fixture.Server.PostInvalidAsync(Route, new { experiment_ids = new[] { "1" }, filter_string1 = "status = 'OK'" }, "filter_string2");
+        await fixture.Server.PostInvalidAsync(Route, new { experiment_ids = new[] { "1" }, filter_string1 = "foo = 'OK'", filter_string2 = "status = 'OK'" }, "foo");
+        await fixture.Server.PostInvalidAsync(
+            Route, new { experiment_ids = new[] { "1" }, filter_string1 = "status = 'OK'", filter_string2 = "status = 'OK'", base_filter = "bogus" }, "bogus");
+
+        Task<JsonObject> Correlate(string first, string second, string? baseFilter = null) => fixture.Server.PostAsync(
+            Route, new { experiment_ids = new[] { fixture.Experiment }, filter_string1 = first, filter_string2 = second, base_filter = baseFilter });
+
+        static (long, long, long, long) Counts(JsonObject answer) =>
+            ((long)answer["filter1_count"]!, (long)answer["filter2_count"]!, (long)answer["joint_count"]!, (long)answer["total_count"]!);
+    }
+
+    [Theory, BothDatabases]
+    public async Task Paging_ThroughEqualTimes_GivesEachTraceOnce(DatabaseKind kind)
+    {
+        var server = await TestServer.SharedAsync(kind);
+        var experiment = await server.CreateExperimentAsync();
+        var all = new List<string>();
+        for (var i = 0; i < 23; i++)
+            all.Add(await server.StartTraceAsync(experiment, 1_700_000_000_000 + (i / 7)));
+        foreach (var direction in (string[])["ASC", "DESC"])
+        {
+            var seen = new List<string>();
+            string? token = null;
+            do
+            {
+                (var ids, token) = await server.SearchTracesAsync(TraceCalls.Search([experiment], null, ["timestamp " + direction], 5, token));
+                seen.AddRange(ids);
+            }
+            while (token is not null);
+            Assert.Equal(all.Order(StringComparer.Ordinal), seen.Order(StringComparer.Ordinal));
+        }
+    }
+
+    private static async Task<Fixture> MakeAsync(DatabaseKind kind)
+    {
+        var server = await TestServer.SharedAsync(kind);
+        var experiment = await server.CreateExperimentAsync();
+        var run = (string)(await server.PostAsync("runs/create", new { experiment_id = experiment }))["run"]!["info"]!["run_id"]!;
+        var fixture = new Fixture(server, experiment, run);
+
+        var a = Span("A", "root", 1000, 100, 1, "CHAIN");
+        await Make("A", 1000, 100, "OK", """{"mlflow.traceName": "alpha", "t": "one", "k.d": "1"}""", "{\"mlflow.sourceRun\": \"" + run + "\", \"m\": \"x\"}", "cr1",
+            a, OtlpExport.Child(a, "llm_call") with { Status = 1, Attributes = new() { ["mlflow.spanType"] = "LLM", ["model"] = "gpt-4", ["q"] = "hello world" } });
+        await Make("B", 2000, 500, "ERROR", """{"mlflow.traceName": "Alpha", "t": "One"}""", """{"m": "y"}""", null,
+            Span("B", "root", 2000, 500, 2, "AGENT", ("model", "claude")));
+        await Make("C", 3000, 50, "IN_PROGRESS", """{"t": "two"}""", "{}", null);
+        await Make("D", 3000, 50, "OK", "{}", "{}", null, Span("D", "tool", 3000, 50, 1, "TOOL"));
+        await server.PostAsync("traces/link-to-run", new { trace_ids = new[] { fixture.Ids["D"] }, run_id = run });
+
+        await Assess("A", "good", new { value = true });
+        await Assess("A", "score", new { value = 0.9 });
+        await Assess("A", "txt", new { value = "yes" });
+        await server.AssessAsync(fixture.Ids["A"], new { assessment_name = "exp", expectation = new { value = "v" } });
+        await Assess("B", "good", new { value = false });
+        await Assess("B", "score", new { value = 1 });
+        return fixture;
+
+        ExportedSpan Span(string name, string span, long start, long duration, int status, string type, params (string Key, object? Value)[] attributes) =>
+            OtlpExport.Root(fixture.OtlpId(name), span, start, duration) with
+            {
+                Status = status,
+                Attributes = attributes.Prepend(("mlflow.spanType", type)).ToDictionary(attribute => attribute.Item1, attribute => attribute.Item2),
+            };
+
+        async Task Make(string name, long start, long duration, string state, string tags, string metadata, string? clientRequestId, params ExportedSpan[] spans)
+        {
+            if (spans.Length > 0)
+                await server.ExportAsync(experiment, spans);
+            var info = TraceCalls.Info(experiment, fixture.Ids[name] = "tr-" + fixture.OtlpId(name), start);
+            info["execution_duration"] = string.Create(CultureInfo.InvariantCulture, $"{duration / 1000m}s");
+            info["state"] = state;
+            info["tags"] = JsonNode.Parse(tags);
+            info["trace_metadata"] = JsonNode.Parse(metadata);
+            info["client_request_id"] = clientRequestId;
+            await server.StartTraceAsync(info);
+        }
+
+        Task Assess(string name, string assessment, object feedback) =>
+            server.AssessAsync(fixture.Ids[name], new { assessment_name = assessment, source = new { source_type = "HUMAN", source_id = "h" }, feedback });
+    }
+
+    private sealed record Fixture(TestServer Server, string Experiment, string Run)
+    {
+        private readonly string stem = Guid.NewGuid().ToString("N")[1..];
+
+        public Dictionary<string, string> Ids { get; } = [];
+
+        /// <summary>The ids have the order of the names.</summary>
+        public string OtlpId(string name) => name.ToLowerInvariant() + stem;
+
+        public string Fill(string filter) => filter.Replace("{R}", Run, StringComparison.Ordinal)
+            .Replace("{A}", Ids["A"], StringComparison.Ordinal).Replace("{B}", Ids["B"], StringComparison.Ordinal);
+
+        public string Ordered(IEnumerable<string> ids) => string.Join(' ', ids.Select(id => Ids.Single(entry => entry.Value == id).Key));
+
+        public string Names(IEnumerable<string> ids) => string.Join(' ', Ordered(ids).Split(' ').Order(StringComparer.Ordinal));
+
+        public async Task<string> FindAsync(string filter) => Names((await Server.SearchTracesAsync(TraceCalls.Search([Experiment], filter))).Ids);
+
+        public async Task<string> WalkAsync(string filter, int walk)
+        {
+            var statement = TraceSearch.Page(
+                Server.Database, [long.Parse(Experiment, CultureInfo.InvariantCulture)], FilterParser.Parse(filter, Vocabularies.Traces), [], walk / 2, new TracePosition(0), walk);
+            await using var session = await Server.Database.OpenAsync(CancellationToken.None);
+            var page = await session.ListAsync(statement, TraceRow.Read, CancellationToken.None);
+            // A page may be shorter than the answer; what it holds is the beginning of the whole one.
+            var (all, _) = await Server.SearchTracesAsync(TraceCalls.Search([Experiment], filter));
+            Assert.Equal(all.Take(walk / 2), page.Select(row => row.TraceId));
+            return Names(all);
+        }
+    }
+}
