@@ -26,8 +26,6 @@ public sealed class DatasetRecordReader(Database database)
         expectations, tags
         """;
 
-    private static readonly JsonWriterOptions WriterOptions = new() { Encoder = MlflowJson.Options.Encoder, SkipValidation = true };
-
     /// <summary>Writes a page of the records of a data set, in the order in which they were made.</summary>
     /// <param name="datasetId">The data set; an unknown one has none.</param>
     /// <param name="maxResults">Records per page.</param>
@@ -40,17 +38,15 @@ public sealed class DatasetRecordReader(Database database)
         var chunk = new Chunk(after);
         await ReadAsync(chunk, datasetId, maxResults, cancellationToken).ConfigureAwait(false);
 
-        response.ContentType = ResponseWriting.JsonMediaType;
-        var writer = new Utf8JsonWriter(response.BodyWriter, WriterOptions);
-        await using var ownedWriter = writer.ConfigureAwait(false);
-        writer.WriteStartObject();
+        var answer = new StreamedObject(response);
+        await using var ownedAnswer = answer.ConfigureAwait(false);
+        var writer = answer.Writer;
         writer.WritePropertyName("records"u8);
         writer.WriteStringValueSegment("["u8, isFinalSegment: false);
         writer.WriteStringValueSegment(chunk.Json.WrittenSpan, isFinalSegment: false);
         while (chunk.IsMoreBehind && chunk.Count < maxResults)
         {
-            await writer.FlushAsync(cancellationToken).ConfigureAwait(false);
-            await response.BodyWriter.FlushAsync(cancellationToken).ConfigureAwait(false);
+            await answer.FlushAsync(cancellationToken).ConfigureAwait(false);
             chunk.Json.ResetWrittenCount();
             await ReadAsync(chunk, datasetId, maxResults, cancellationToken).ConfigureAwait(false);
             writer.WriteStringValueSegment(chunk.Json.WrittenSpan, isFinalSegment: false);
@@ -59,11 +55,7 @@ public sealed class DatasetRecordReader(Database database)
         writer.WriteStringValueSegment("]"u8, isFinalSegment: true);
         if (chunk.IsMoreBehind)
             writer.WriteString("next_page_token"u8, chunk.Last!.Value.ToToken());
-        writer.WriteEndObject();
-        await writer.FlushAsync(cancellationToken).ConfigureAwait(false);
-        if (!response.HasStarted)
-            response.ContentLength = writer.BytesCommitted;
-        await response.BodyWriter.FlushAsync(cancellationToken).ConfigureAwait(false);
+        await answer.EndAsync(cancellationToken).ConfigureAwait(false);
     }
 
     /// <summary>Reads the next records of a page that has <paramref name="maxResults"/> at most.</summary>
@@ -98,7 +90,7 @@ public sealed class DatasetRecordReader(Database database)
             chunk.Json.Write(", "u8);
         var (id, created) = (reader.GetString(0), reader.GetMilliseconds(1));
         chunk.Last = new RecordPosition(created, id);
-        using var writer = new Utf8JsonWriter(chunk.Json, WriterOptions);
+        using var writer = new Utf8JsonWriter(chunk.Json, StreamedObject.WriterOptions);
         writer.WriteStartObject();
         writer.WriteString("dataset_record_id"u8, id);
         writer.WriteString("dataset_id"u8, datasetId);

@@ -30,7 +30,7 @@ internal static class JsonMembers
             merged[member.Name] = member.Value;
 
         var buffer = new ArrayBufferWriter<byte>(before.Length + more.Length);
-        using (var writer = new Utf8JsonWriter(buffer, new JsonWriterOptions { Encoder = MlflowJson.Options.Encoder, SkipValidation = true }))
+        using (var writer = new Utf8JsonWriter(buffer, StreamedObject.WriterOptions))
         {
             writer.WriteStartObject();
             foreach (var (name, value) in merged)

@@ -15,9 +15,6 @@ namespace MlflowCompat.Server.Metrics;
 /// <param name="database">The workspace's database.</param>
 public sealed class MetricHistory(Database database)
 {
-    /// <summary>Bytes of answer after which what is written is handed to the connection.</summary>
-    private const int FlushThreshold = 32 * 1024;
-
     /// <summary>Points of a history that are read first, so that the answer begins soon.</summary>
     private const int FirstChunkRows = 1000;
 
@@ -48,9 +45,12 @@ public sealed class MetricHistory(Database database)
         var asked = Asked(FirstChunkRows);
         await ReadChunkAsync(chunk, runId, key, null, offset, asked, cancellationToken).ConfigureAwait(false);
 
-        var writer = Begin(response, chunk.Count > 0);
-        await using var ownedWriter = writer.ConfigureAwait(false);
+        var answer = new StreamedObject(response);
+        await using var ownedAnswer = answer.ConfigureAwait(false);
+        var writer = answer.Writer;
         var any = chunk.Count > 0;
+        if (any)
+            writer.WriteStartArray("metrics"u8);
         var more = false;
         while (chunk.Count > 0)
         {
@@ -64,7 +64,7 @@ public sealed class MetricHistory(Database database)
 
             if (more || chunk.Count < asked)
                 break;
-            await FlushAsync(writer, response, cancellationToken).ConfigureAwait(false);
+            await answer.FlushAsync(cancellationToken).ConfigureAwait(false);
             var last = chunk[^1];
             chunk.Clear();
             asked = Asked(ChunkRows);
@@ -75,7 +75,7 @@ public sealed class MetricHistory(Database database)
             writer.WriteEndArray();
         if (more)
             writer.WriteString("next_page_token"u8, PageToken.For(offset + maxResults!.Value));
-        await EndAsync(writer, response, cancellationToken).ConfigureAwait(false);
+        await answer.EndAsync(cancellationToken).ConfigureAwait(false);
 
         // One point more than what is left of the page tells whether another page follows.
         int Asked(int rows) => left < rows ? (int)left + 1 : rows;
@@ -236,49 +236,23 @@ public sealed class MetricHistory(Database database)
         var any = await reader.ReadAsync(cancellationToken).ConfigureAwait(false);
 
         var list = any || printEmpty;
-        var writer = Begin(response, list);
-        await using var ownedWriter = writer.ConfigureAwait(false);
+        var answer = new StreamedObject(response);
+        await using var ownedAnswer = answer.ConfigureAwait(false);
+        var writer = answer.Writer;
+        if (list)
+            writer.WriteStartArray("metrics"u8);
         while (any)
         {
             WritePoint(
                 writer, key, RunId.Format(reader.GetGuid(5)), reader.GetBoolean(4) ? double.NaN : reader.GetDouble(3),
                 reader.GetMilliseconds(0, 1), reader.GetInt64(2));
-            // The writer itself hands its buffer on whenever that is full, but nothing reaches the connection by that.
-            if (writer.BytesPending + response.BodyWriter.UnflushedBytes >= FlushThreshold)
-                await FlushAsync(writer, response, cancellationToken).ConfigureAwait(false);
+            await answer.FlushIfDueAsync(cancellationToken).ConfigureAwait(false);
             any = await reader.ReadAsync(cancellationToken).ConfigureAwait(false);
         }
 
         if (list)
             writer.WriteEndArray();
-        await EndAsync(writer, response, cancellationToken).ConfigureAwait(false);
-    }
-
-    /// <summary>Begins <c>{"metrics": […]}</c>.</summary>
-    private static Utf8JsonWriter Begin(HttpResponse response, bool list)
-    {
-        response.ContentType = ResponseWriting.JsonMediaType;
-        var writer = new Utf8JsonWriter(response.BodyWriter, new JsonWriterOptions { Encoder = MlflowJson.Options.Encoder, SkipValidation = true });
-        writer.WriteStartObject();
-        if (list)
-            writer.WriteStartArray("metrics"u8);
-        return writer;
-    }
-
-    private static async Task FlushAsync(Utf8JsonWriter writer, HttpResponse response, CancellationToken cancellationToken)
-    {
-        await writer.FlushAsync(cancellationToken).ConfigureAwait(false);
-        await response.BodyWriter.FlushAsync(cancellationToken).ConfigureAwait(false);
-    }
-
-    /// <summary>Ends the answer, with its length where nothing of it was sent before.</summary>
-    private static async Task EndAsync(Utf8JsonWriter writer, HttpResponse response, CancellationToken cancellationToken)
-    {
-        writer.WriteEndObject();
-        await writer.FlushAsync(cancellationToken).ConfigureAwait(false);
-        if (!response.HasStarted)
-            response.ContentLength = writer.BytesCommitted;
-        await response.BodyWriter.FlushAsync(cancellationToken).ConfigureAwait(false);
+        await answer.EndAsync(cancellationToken).ConfigureAwait(false);
     }
 
     private static void WritePoint(Utf8JsonWriter writer, string key, string? runId, double value, long milliseconds, long step)

@@ -3,6 +3,7 @@ using System.Globalization;
 using System.Text.Json;
 using MlflowCompat.Server.Configuration;
 using MlflowCompat.Server.Http;
+using MlflowCompat.Server.LoggedModels;
 using MlflowCompat.Server.Runs;
 using MlflowCompat.Server.Searching;
 using MlflowCompat.Server.Webhooks;
@@ -316,7 +317,7 @@ public sealed class ModelVersionStore(Database database, ServerOptions options, 
         if (version.Source.StartsWith(ModelVersionSource.ModelsScheme, StringComparison.OrdinalIgnoreCase))
         {
             var path = version.Source[ModelVersionSource.ModelsScheme.Length..].Trim('/');
-            if (TryParseModelId(path) is not null)
+            if (ModelId.TryParse(path) is not null)
             {
                 // Of two logged models only the one that is written to is held, so that nobody waits in a circle.
                 var named = await FindModelAsync(session, path, hold: model is null, cancellationToken).ConfigureAwait(false);
@@ -337,13 +338,13 @@ public sealed class ModelVersionStore(Database database, ServerOptions options, 
     {
         const string Select = "SELECT model_id, model_file_path, source_run_uuid,";
         const string From = "FROM models WHERE model_uuid = $1 AND lifecycle_stage = 'active'";
-        var row = TryParseModelId(modelId) is not { } id ? null : await session.FirstOrDefaultAsync(
+        var row = ModelId.TryParse(modelId) is not { } id ? null : await session.FirstOrDefaultAsync(
             database.Statement(
                 $"{Select} tags ->> '{ModelVersionsTag}' {From}{(hold ? " FOR NO KEY UPDATE" : "")}",
                 $"{Select} json_extract(tags, '$.\"{ModelVersionsTag}\"') {From}").Add(id),
             reader => new LoggedModelRow(reader.GetInt64(0), reader.GetString(1), reader.GetStringOrNull(2), reader.GetStringOrNull(3)),
             cancellationToken).ConfigureAwait(false);
-        return row ?? throw MlflowException.NotFound($"Logged model with ID '{modelId}' not found.");
+        return row ?? throw ModelId.NotFound(modelId);
     }
 
     private async Task<string?> RunRootAsync(DatabaseSession session, string runId, CancellationToken cancellationToken) =>
@@ -416,9 +417,6 @@ public sealed class ModelVersionStore(Database database, ServerOptions options, 
             reader.GetStringOrNull(9),
             metrics is { Count: > 0 } ? metrics : null);
     }
-
-    private static Guid? TryParseModelId(string id) =>
-        id.StartsWith("m-", StringComparison.Ordinal) ? RunId.TryParse(id[2..]) : null;
 
     private static long Now() => DateTimeOffset.UtcNow.ToUnixTimeMilliseconds();
 

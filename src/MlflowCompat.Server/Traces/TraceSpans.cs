@@ -27,9 +27,6 @@ public sealed class TraceSpans(Database database, TraceStore traces, ArtifactRoo
     /// <summary>How many spans are read at a time.</summary>
     private const int ChunkSpans = 200;
 
-    /// <summary>Bytes of answer after which what is written is handed to the connection.</summary>
-    private const int FlushThreshold = 32 * 1024;
-
     /// <summary>How often a trace is looked at whose spans are still to come, and how long it takes in between.</summary>
     private const int Looks = 7;
 
@@ -40,8 +37,8 @@ public sealed class TraceSpans(Database database, TraceStore traces, ArtifactRoo
     {
         var found = await traces.GetAsync(traceIds, cancellationToken).ConfigureAwait(false);
         var spanIds = await ReadIdsAsync([.. found.Select(trace => trace.Row.TraceId)], cancellationToken).ConfigureAwait(false);
-        var writer = Begin(response);
-        await using var ownedWriter = writer.ConfigureAwait(false);
+        var answer = new StreamedObject(response);
+        await using var ownedAnswer = answer.ConfigureAwait(false);
         var any = false;
         foreach (var (row, assessments) in found)
         {
@@ -50,14 +47,14 @@ public sealed class TraceSpans(Database database, TraceStore traces, ArtifactRoo
             if ((file?.Count ?? ids.Count) < ExpectedSpans(row))
                 continue;
             if (!any)
-                writer.WriteStartArray("traces"u8);
+                answer.Writer.WriteStartArray("traces"u8);
             any = true;
-            await WriteTraceAsync(writer, response, row, assessments, ids, file, cancellationToken).ConfigureAwait(false);
+            await WriteTraceAsync(answer, row, assessments, ids, file, cancellationToken).ConfigureAwait(false);
         }
 
         if (any)
-            writer.WriteEndArray();
-        await EndAsync(writer, response, cancellationToken).ConfigureAwait(false);
+            answer.Writer.WriteEndArray();
+        await answer.EndAsync(cancellationToken).ConfigureAwait(false);
     }
 
     /// <summary>Answers traces/get (since-3.6 §3.1).</summary>
@@ -74,11 +71,11 @@ public sealed class TraceSpans(Database database, TraceStore traces, ArtifactRoo
             var file = ids.Count == 0 ? await ReadFileAsync(row, cancellationToken).ConfigureAwait(false) : null;
             if (allowPartial || (file?.Count ?? ids.Count) >= ExpectedSpans(row))
             {
-                var writer = Begin(response);
-                await using var ownedWriter = writer.ConfigureAwait(false);
-                writer.WritePropertyName("trace"u8);
-                await WriteTraceAsync(writer, response, row, assessments, ids, file, cancellationToken).ConfigureAwait(false);
-                await EndAsync(writer, response, cancellationToken).ConfigureAwait(false);
+                var answer = new StreamedObject(response);
+                await using var ownedAnswer = answer.ConfigureAwait(false);
+                answer.Writer.WritePropertyName("trace"u8);
+                await WriteTraceAsync(answer, row, assessments, ids, file, cancellationToken).ConfigureAwait(false);
+                await answer.EndAsync(cancellationToken).ConfigureAwait(false);
                 return;
             }
 
@@ -94,34 +91,30 @@ public sealed class TraceSpans(Database database, TraceStore traces, ArtifactRoo
         var ids = (await ReadIdsAsync([traceId], cancellationToken).ConfigureAwait(false)).GetValueOrDefault(traceId, []);
         if (ids.Count == 0)
             return false;
-        response.ContentType = "text/plain";
         response.Headers.ContentDisposition = "attachment; filename=traces.json";
-        var writer = new Utf8JsonWriter(response.BodyWriter, WriterOptions);
-        await using var ownedWriter = writer.ConfigureAwait(false);
-        writer.WriteStartObject();
-        writer.WriteStartArray("spans"u8);
+        var answer = new StreamedObject(response, "text/plain");
+        await using var ownedAnswer = answer.ConfigureAwait(false);
+        answer.Writer.WriteStartArray("spans"u8);
         await ReadContentsAsync(
             traceId,
             ids,
-            content => writer.WriteRawValue(content, skipInputValidation: true),
-            () => FlushAsync(writer, response, cancellationToken),
+            content => answer.Writer.WriteRawValue(content, skipInputValidation: true),
+            () => answer.FlushIfDueAsync(cancellationToken),
             cancellationToken).ConfigureAwait(false);
-        writer.WriteEndArray();
-        await EndAsync(writer, response, cancellationToken).ConfigureAwait(false);
+        answer.Writer.WriteEndArray();
+        await answer.EndAsync(cancellationToken).ConfigureAwait(false);
         return true;
     }
 
-    private static JsonWriterOptions WriterOptions => new() { Encoder = MlflowJson.Options.Encoder, SkipValidation = true };
-
     private async Task WriteTraceAsync(
-        Utf8JsonWriter writer,
-        HttpResponse response,
+        StreamedObject answer,
         TraceRow row,
         List<Assessment>? assessments,
         List<string> spanIds,
         List<ReadOnlyMemory<byte>>? file,
         CancellationToken cancellationToken)
     {
+        var writer = answer.Writer;
         writer.WriteStartObject();
         writer.WritePropertyName("trace_info"u8);
         JsonSerializer.Serialize(writer, row.ToInfoV3(assessments), MlflowJson.TypeInfo<TraceInfoV3>());
@@ -139,7 +132,7 @@ public sealed class TraceSpans(Database database, TraceStore traces, ArtifactRoo
                 row.TraceId,
                 spanIds,
                 content => SpanJson.WriteMessage(Encoding.UTF8.GetBytes(content), writer),
-                () => FlushAsync(writer, response, cancellationToken),
+                () => answer.FlushIfDueAsync(cancellationToken),
                 cancellationToken).ConfigureAwait(false);
             writer.WriteEndArray();
         }
@@ -268,30 +261,5 @@ public sealed class TraceSpans(Database database, TraceStore traces, ArtifactRoo
                 }
             }
         }
-    }
-
-    private static Utf8JsonWriter Begin(HttpResponse response)
-    {
-        response.ContentType = ResponseWriting.JsonMediaType;
-        var writer = new Utf8JsonWriter(response.BodyWriter, WriterOptions);
-        writer.WriteStartObject();
-        return writer;
-    }
-
-    private static async Task FlushAsync(Utf8JsonWriter writer, HttpResponse response, CancellationToken cancellationToken)
-    {
-        if (writer.BytesPending + response.BodyWriter.UnflushedBytes < FlushThreshold)
-            return;
-        await writer.FlushAsync(cancellationToken).ConfigureAwait(false);
-        await response.BodyWriter.FlushAsync(cancellationToken).ConfigureAwait(false);
-    }
-
-    private static async Task EndAsync(Utf8JsonWriter writer, HttpResponse response, CancellationToken cancellationToken)
-    {
-        writer.WriteEndObject();
-        await writer.FlushAsync(cancellationToken).ConfigureAwait(false);
-        if (!response.HasStarted)
-            response.ContentLength = writer.BytesCommitted;
-        await response.BodyWriter.FlushAsync(cancellationToken).ConfigureAwait(false);
     }
 }
