@@ -18,7 +18,6 @@ internal sealed partial record ModelFile(string? Framework, string? FrameworkVer
 {
     private const string Name = "MLmodel";
     private const string AnyFlavor = "python_function";
-    private const int MaxVersionLength = 50;
 
     /// <summary>What is read of the file: the signature, which may be long, comes at its end.</summary>
     private const int MaxBytes = 64 * 1024;
@@ -73,7 +72,7 @@ internal sealed partial record ModelFile(string? Framework, string? FrameworkVer
             else if (isInFlavors && flavors.Count > 0 && line.StartsWith($"    {flavors[^1].Name}_version: ", StringComparison.Ordinal))
             {
                 var version = line[(line.IndexOf(':', StringComparison.Ordinal) + 2)..].Trim('\'', '"');
-                flavors[^1] = flavors[^1] with { Version = FieldRules.CodePoints(version) <= MaxVersionLength ? version : null };
+                flavors[^1] = flavors[^1] with { Version = Version().IsMatch(version) ? version : null };
             }
         }
 
@@ -85,4 +84,7 @@ internal sealed partial record ModelFile(string? Framework, string? FrameworkVer
 
     [GeneratedRegex(@"^  ([a-z0-9][a-z0-9_.-]{0,49}):")]
     private static partial Regex Flavor();
+
+    [GeneratedRegex(@"^[A-Za-z0-9.+_!-]{1,50}\z")]
+    private static partial Regex Version();
 }

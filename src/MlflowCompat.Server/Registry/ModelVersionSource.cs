@@ -51,7 +51,8 @@ public static partial class ModelVersionSource
 
     private static void CheckLocal(string source, string path, string? ownRoot)
     {
-        if (ownRoot is not null && LocalPath(ownRoot) is { Length: > 0 } root && Path.IsPathRooted(path) && !path.Contains('\0', StringComparison.Ordinal)
+        var leadsUpwardsOnceDecoded = Decode(path) is var decoded && decoded != path && Separators().Split(decoded).Contains("..");
+        if (!leadsUpwardsOnceDecoded && ownRoot is not null && LocalPath(ownRoot) is { Length: > 0 } root && Path.IsPathRooted(path) && !path.Contains('\0', StringComparison.Ordinal)
             && ArtifactRoots.IsWithin(Path.GetFullPath(path).TrimEnd('/'), Path.GetFullPath(root).TrimEnd('/')))
         {
             return;
@@ -71,6 +72,7 @@ public static partial class ModelVersionSource
         var decoded = Decode(source);
         var path = PathOf(decoded);
         if (decoded.Contains('\0', StringComparison.Ordinal)
+            || decoded != decoded.Trim()
             || Separators().Split(decoded).Contains("..")
             || path.Length == 0 || path[0] != '/'
             || path.Trim('/') is not { Length: > 0 } segments

@@ -140,8 +140,7 @@ public static class ModelVersionsApi
     {
         if (await ArtifactTarget.QueriedAsync(context).ConfigureAwait(false) is not { } path)
             return;
-        var query = context.Request.Query;
-        var (name, number) = ModelVersionNumber.Of(new ModelVersionRequest { Name = query["name"], Version = query["version"] });
+        var (name, number) = ModelVersionNumber.Of(await RequestBinding.ReadAsync<ModelVersionRequest>(context).ConfigureAwait(false));
         var store = context.RequestServices.GetRequiredService<ModelVersionStore>();
         var location = await store.GetStorageLocationAsync(name, number, context.RequestAborted).ConfigureAwait(false);
         ModelVersionSource.Check(location, location);

@@ -13,6 +13,9 @@ public sealed class WebhookAddress(WebhookOptions options)
 {
     private const int MaxUrlLength = 500;
 
+    /// <summary>Names in the DNS are no longer (RFC 1035).</summary>
+    private const int MaxHostLength = 253;
+
     /// <summary>A name server that does not answer must not hold up a request for longer.</summary>
     private static readonly TimeSpan ResolvePatience = TimeSpan.FromSeconds(5);
 
@@ -76,8 +79,8 @@ public sealed class WebhookAddress(WebhookOptions options)
                 $"Invalid webhook URL scheme: '{uri.Scheme}' in {MlflowException.Quote(url)}. Allowed schemes are: {string.Join(", ", options.AllowedSchemes)}.");
         }
 
-        if (uri.IdnHost.Length == 0)
-            throw Invalid(url, "it must name a host.");
+        if (uri.IdnHost.Length is 0 or > MaxHostLength || uri.Port == 0)
+            throw Invalid(url, $"it must name a host, of {MaxHostLength} characters at most, and no port 0.");
         if (uri.UserInfo.Length > 0)
             throw MlflowException.InvalidParameter("Invalid value for parameter 'url' supplied: a webhook URL must not contain a user name or a password.");
         return uri;

@@ -98,18 +98,33 @@ public sealed class WebhookDeliveries(Database database, WebhookOptions options)
     {
         var status = outcome.IsDelivered ? "delivered" : pause is null ? "failed" : "pending";
         return database.WriteAsync(
-            (session, token) => session.ExecuteLastAsync(
-                database.Statement($"""
-                    UPDATE webhook_deliveries SET attempts = attempts + 1, status = $2, response_status = $3, error = $4,
-                        next_attempt_at = {Later("$5")}, finished_at = CASE WHEN $2 <> 'pending' THEN {now} END
-                    WHERE delivery_number = $1 AND status = 'pending'
-                      AND ($2 = 'delivered' OR EXISTS (
-                          SELECT 1 FROM webhooks w WHERE w.webhook_id = webhook_deliveries.webhook_id AND w.sender = $6))
-                    """)
-                    .Add(due.Number).Add(status).Add(outcome.Status)
-                    .Add(outcome.Error is null ? null : FieldRules.Truncate(outcome.Error, MaxErrorLength))
-                    .Add((long)(pause?.TotalMilliseconds ?? 0)).Add(self),
-                token),
+            async (session, token) =>
+            {
+                await session.ExecuteLastAsync(
+                    database.Statement($"""
+                        UPDATE webhook_deliveries SET attempts = attempts + 1, status = $2, response_status = $3, error = $4,
+                            next_attempt_at = {Later("$5")}, finished_at = CASE WHEN $2 <> 'pending' THEN {now} END
+                        WHERE delivery_number = $1 AND status = 'pending'
+                          AND ($2 = 'delivered' OR EXISTS (
+                              SELECT 1 FROM webhooks w WHERE w.webhook_id = webhook_deliveries.webhook_id AND w.sender = $6))
+                        """)
+                        .Add(due.Number).Add(status).Add(outcome.Status)
+                        .Add(outcome.Error is null ? null : FieldRules.Truncate(outcome.Error, MaxErrorLength))
+                        .Add((long)(pause?.TotalMilliseconds ?? 0)).Add(self),
+                    token).ConfigureAwait(false);
+                // A receiver that cannot be reached cannot be for what is behind this delivery either.
+                if (outcome.Status is null && pause is not null)
+                {
+                    await session.ExecuteLastAsync(
+                        database.Statement("""
+                            UPDATE webhook_deliveries
+                            SET next_attempt_at = (SELECT d.next_attempt_at FROM webhook_deliveries d WHERE d.delivery_number = $2)
+                            WHERE webhook_id = $1 AND status = 'pending' AND delivery_number > $2
+                              AND next_attempt_at < (SELECT d.next_attempt_at FROM webhook_deliveries d WHERE d.delivery_number = $2)
+                            """).Add(due.WebhookId).Add(due.Number),
+                        token).ConfigureAwait(false);
+                }
+            },
             cancellationToken);
     }
 

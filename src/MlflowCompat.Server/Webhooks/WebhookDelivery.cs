@@ -133,6 +133,9 @@ public sealed class WebhookDelivery(
                 if (!outcome.IsDelivered)
                     Report(due, outcome, pause);
                 await deliveries.RecordAsync(due, outcome, pause, CancellationToken.None).ConfigureAwait(false);
+                // Others get their turn before this receiver takes its time once more.
+                if (!outcome.IsDelivered)
+                    break;
             }
         }
         catch (OperationCanceledException) when (stoppingToken.IsCancellationRequested)
@@ -142,6 +145,8 @@ public sealed class WebhookDelivery(
         catch (Exception exception)
         {
             logger.WebhookDeliveryPutOff(exception.Message);
+            // What came of the attempt is not recorded, so it is still due: it must not be sent over and over.
+            await Task.Delay(PauseAfterFailure, stoppingToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         }
 
         try

@@ -100,9 +100,10 @@ public sealed class WebhookSender : IDisposable
         {
             return new WebhookOutcome(null, (exception.InnerException as WebhookAddressException ?? exception).Message);
         }
-        catch (Exception exception) when (exception is HttpRequestException or IOException)
+        catch (Exception exception) when (exception is not OperationCanceledException)
         {
-            return new WebhookOutcome(null, exception.Message, MayPass: true);
+            // Sockets fail in more ways than HttpClient has exceptions for.
+            return new WebhookOutcome(null, Printable(exception.Message), MayPass: true);
         }
     }
 
@@ -131,12 +132,16 @@ public sealed class WebhookSender : IDisposable
         return request;
     }
 
+    /// <summary>A message may quote what a receiver sent instead of an answer, and goes to the log and to the database.</summary>
+    private static string Printable(string message) => string.Concat(message.Select(character => char.IsControl(character) ? '\uFFFD' : character));
+
     private static WebhookOutcome Judge(HttpResponseMessage response)
     {
         var status = (int)response.StatusCode;
-        if (status < 300)
+        if (status is >= 200 and < 300)
             return new WebhookOutcome(status);
-        var error = string.Create(CultureInfo.InvariantCulture, $"the receiver answered {status}") + (status < 400 ? ", and redirects are not followed" : "");
+        var error = string.Create(CultureInfo.InvariantCulture, $"the receiver answered {status}")
+            + (status is >= 300 and < 400 ? ", and redirects are not followed" : "");
         var mayPass = response.StatusCode is HttpStatusCode.TooManyRequests or HttpStatusCode.InternalServerError or HttpStatusCode.BadGateway
             or HttpStatusCode.ServiceUnavailable or HttpStatusCode.GatewayTimeout;
         var retryAfter = response.Headers.RetryAfter is not { } wish ? null : wish.Delta ?? wish.Date - DateTimeOffset.UtcNow;

@@ -109,6 +109,7 @@ public sealed class LoggedModelFilesTests
     [BothDatabases("flavors: {}\nmodel_id: x\nmodel_size_bytes: 7\n", "other", null, 7L)]
     [BothDatabases("signature:\n  inputs: x\nsklearn:\n", "other", null, null)]
     [BothDatabases("\0 not YAML at all", "other", null, null)]
+    [BothDatabases("flavors:\n  sklearn:\n    sklearn_version: 1.0\0x\n", "sklearn", null, null)]
     [BothDatabases(null, "other", null, null)]
     public async Task Finalize_ReadsWhatTheModelFileSays(DatabaseKind kind, string? content, string framework, string? version, long? size)
     {

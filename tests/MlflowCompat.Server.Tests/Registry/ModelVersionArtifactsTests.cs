@@ -38,6 +38,7 @@ public sealed class ModelVersionArtifactsTests
         await RefusedAsync(server, "absent", "1", "MLmodel", HttpStatusCode.NotFound, "RESOURCE_DOES_NOT_EXIST", "absent");
         await RefusedAsync(server, name, "x", "MLmodel", HttpStatusCode.BadRequest, "INVALID_PARAMETER_VALUE", "integer");
         await RefusedAsync(server, "", "1", "MLmodel", HttpStatusCode.BadRequest, "INVALID_PARAMETER_VALUE", "'name'");
+        await RefusedAsync(server, "%00", "1", "MLmodel", HttpStatusCode.BadRequest, "INVALID_PARAMETER_VALUE", "name");
         foreach (var path in new[] { "../x", "..%2fx", "%252e%252e/x", "/etc/passwd", "file:///etc/passwd", "a%5C..%5Cb" })
             await RefusedAsync(server, name, "1", path, HttpStatusCode.BadRequest, "INVALID_PARAMETER_VALUE", "Invalid path");
         using var without = await server.SendAsync(HttpMethod.Get, $"/model-versions/get-artifact?name={name}&version=1");

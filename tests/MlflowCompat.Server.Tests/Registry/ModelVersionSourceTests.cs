@@ -97,6 +97,8 @@ public sealed class ModelVersionSourceTests
     [InlineData("/run/rootx")]
     [InlineData("/run")]
     [InlineData("file:///run/root/%2e%2e/x")]
+    [InlineData("/run/root/%2e%2e/x")]
+    [InlineData("/run/root/%252e%252e/x")]
     [InlineData("file:///run/root/m%00")]
     public void Path_OutsideOfTheOwnRoot_IsRefused(string source)
     {

@@ -1,6 +1,8 @@
 using System.Collections.Concurrent;
 using System.Diagnostics;
 using System.Globalization;
+using System.Net;
+using System.Net.Sockets;
 using System.Text;
 using System.Text.Json.Nodes;
 using Microsoft.AspNetCore.Http;
@@ -69,6 +71,67 @@ public sealed class WebhookDeliveryTests
         Assert.All(attempts, attempt => Assert.Equal(Happened.Payload, Encoding.UTF8.GetString(attempt.Body)));
         Assert.All(attempts, attempt => Assert.Equal(attempt.Signature(Secret), attempt.Headers["X-MLflow-Signature"]));
         Assert.Equal(("delivered", 4, 200, null), Assert.Single(await WebhookCalls.UntilFinishedAsync(server.Database, 1)));
+    }
+
+    [Theory]
+    [BothDatabases("\0\u00ff\r\n\r\n")]
+    [BothDatabases("HTTP/1.1 200 \0\r\n\r\n")]
+    [BothDatabases("HTTP/1.1 000 x\r\nContent-Length: 0\r\n\r\n")]
+    [BothDatabases("")]
+    public async Task AnswerThatIsNone_IsRetriedAndGivenUp(DatabaseKind kind, string answer)
+    {
+        using var listener = new TcpListener(IPAddress.Loopback, 0);
+        listener.Start();
+        var connections = 0;
+        var accepting = Task.Run(async () =>
+        {
+            while (true)
+            {
+                using var connection = await listener.AcceptSocketAsync();
+                Interlocked.Increment(ref connections);
+                if (answer.Length == 0)
+                {
+                    connection.LingerState = new LingerOption(true, 0);
+                    continue;
+                }
+
+                await connection.ReceiveAsync(new byte[4096]);
+                await connection.SendAsync(Encoding.Latin1.GetBytes(answer));
+            }
+        });
+        await using var server = await WebhookCalls.StartServerAsync(kind);
+        await server.CreateWebhookAsync($"http://127.0.0.1:{((IPEndPoint)listener.LocalEndpoint).Port}/");
+        await server.HappenAsync(Happened);
+
+        var delivery = Assert.Single(await WebhookCalls.UntilFinishedAsync(server.Database, 1));
+        Assert.NotNull(delivery.Error);
+        Assert.DoesNotContain(delivery.Error, char.IsControl);
+        Assert.Equal("failed", delivery.Status);
+        Assert.InRange(connections, delivery.Attempts, 2 * delivery.Attempts);
+        listener.Stop();
+        await Assert.ThrowsAnyAsync<SocketException>(() => accepting);
+    }
+
+    [Theory, BothDatabases]
+    public async Task ReceiverThatCannotBeReached_HoldsItsWebhookAsAWholeAndKeepsTheOrder(DatabaseKind kind)
+    {
+        var refused = new ConcurrentQueue<string>();
+        await using var receiver = await WebhookReceiver.StartAsync((context, received) =>
+        {
+            if (refused.Count < 2)
+            {
+                refused.Enqueue((string)received.Json["data"]!["name"]!);
+                context.Abort();
+            }
+
+            return Task.CompletedTask;
+        });
+        await using var server = await WebhookCalls.StartServerAsync(kind);
+        await server.CreateWebhookAsync(receiver.Url);
+        await server.HappenAsync([.. new[] { "a", "b", "c" }.Select(name => RegistryEvent.ModelCreated(false, name, [], null))]);
+
+        Assert.All(await WebhookCalls.UntilFinishedAsync(server.Database, 3), delivery => Assert.Equal("delivered", delivery.Status));
+        Assert.Equal(["a", "a", "a", "b", "c"], receiver.Requests.Select(request => (string)request.Json["data"]!["name"]!));
     }
 
     [Theory, BothDatabases]

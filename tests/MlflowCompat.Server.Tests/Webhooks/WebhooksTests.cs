@@ -191,6 +191,8 @@ public sealed class WebhooksTests
     [BothDatabases("""{"name": "a/b"}""", "name")]
     [BothDatabases("""{"url": "http://hooks.invalid/"}""", "scheme")]
     [BothDatabases("""{"url": "https://127.0.0.1/"}""", "127.0.0.1")]
+    [BothDatabases("""{"url": "https://8.8.8.8:0/"}""", "port 0")]
+    [BothDatabases("""{"url": "https://aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.aaaaaaaaaaaaa.com/"}""", "host")]
     [BothDatabases("""{"events": [{"entity": "PROMPT", "action": "SET"}]}""", "events[0]")]
     [BothDatabases("""{"events": [{"entity": 5, "action": 1}, {"entity": 5, "action": 1}]}""", "events[1]")]
     [BothDatabases("""{"status": "X"}""", "status")]
