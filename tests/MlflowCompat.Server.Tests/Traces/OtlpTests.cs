@@ -69,6 +69,33 @@ public sealed class OtlpTests
     }
 
     [Theory, BothDatabases]
+    public async Task Export_NumbersThatJsonLacksInAnEvent_AreTextsEverywhere(DatabaseKind kind)
+    {
+        var server = await TestServer.SharedAsync(kind);
+        var experiment = await server.CreateExperimentAsync();
+        var root = OtlpExport.Root() with
+        {
+            Attributes = new() { ["team"] = "x", ["nan"] = double.NaN },
+            Events = [("loss", 1_700_000_000_050_000_000, new()
+            {
+                ["nan"] = double.NaN, ["all"] = new object?[] { double.PositiveInfinity, 0.5 },
+                ["map"] = new Dictionary<string, object?> { ["least"] = double.NegativeInfinity },
+            })],
+        };
+        await server.ExportAsync(experiment, root);
+
+        var span = (await server.GetAsync($"{TraceCalls.Prefix}traces/get?trace_id={root.MlflowId}"))["trace"]!["spans"]![0]!;
+        var values = span["events"]![0]!["attributes"]!.AsArray().ToDictionary(attribute => (string)attribute!["key"]!, attribute => attribute!["value"]!.ToJsonString());
+        Assert.Equal("""{"string_value":"NaN"}""", values["nan"]);
+        Assert.Equal("""{"array_value":{"values":[{"string_value":"Infinity"},{"double_value":0.5}]}}""", values["all"]);
+        Assert.Equal("""{"kvlist_value":{"values":[{"key":"least","value":{"string_value":"-Infinity"}}]}}""", values["map"]);
+        Assert.Equal([root.MlflowId], (await server.SearchTracesAsync(TraceCalls.Search([experiment], "span.attributes.team LIKE '%x%'"))).Ids);
+        using var artifact = await server.Client.GetAsync(new Uri($"/ajax-api/3.0/mlflow/get-trace-artifact?request_id={root.MlflowId}", UriKind.Relative));
+        var written = JsonNode.Parse(await artifact.Content.ReadAsStringAsync())!["spans"]![0]!["events"]![0]!["attributes"]!;
+        Assert.Equal("""{"nan":"NaN","all":["Infinity",0.5],"map":{"least":"-Infinity"}}""", written.ToJsonString());
+    }
+
+    [Theory, BothDatabases]
     public async Task Export_NewTrace_HasTheTimesAndStateOfItsSpans(DatabaseKind kind)
     {
         var server = await TestServer.SharedAsync(kind);
