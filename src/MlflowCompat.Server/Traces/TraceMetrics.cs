@@ -271,7 +271,8 @@ public sealed class TraceMetrics(Database database)
 
     private string Value(MetricViewType view, string name)
     {
-        const string Number = "'^-?[0-9]+(\\.[0-9]+)?([eE][+-]?[0-9]+)?$'";
+        // Numbers that float8 cannot hold, or whose squares it cannot, which avg sums, would fail the whole query; they are no measures.
+        const string Number = "'^-?[0-9]{1,50}(\\.[0-9]{1,50})?([eE][+-]?[0-9]{1,2})?$'";
         var usage = $"(t.trace_metadata ->> '{TraceTags.TokenUsage}')";
         var sqliteUsage = $"json_extract(t.trace_metadata, '$.\"{TraceTags.TokenUsage}\"')";
         return name switch
@@ -284,7 +285,7 @@ public sealed class TraceMetrics(Database database)
             "input_cost" or "output_cost" or "total_cost" => database.Choose($"(s.usage ->> '{name}')::float8", $"CAST(json_extract(s.usage, '$.{name}') AS REAL)"),
             // Metadata is what clients wrote, which need not be JSON.
             _ => database.Choose(
-                $"substring({usage} FROM '\"{name}\": *(-?[0-9]+)')::float8",
+                $"substring({usage} FROM '\"{name}\": *(-?[0-9]{{1,50}})(?![0-9])')::float8",
                 $"CAST(CASE WHEN json_valid({sqliteUsage}) THEN json_extract({sqliteUsage}, '$.{name}') END AS REAL)"),
         };
     }

@@ -98,6 +98,22 @@ public sealed class TraceMetricsTests
     }
 
     [Theory, BothDatabases]
+    public async Task Query_NumbersBeyondAnyMeasure_DoNotFailIt(DatabaseKind kind)
+    {
+        var server = await TestServer.SharedAsync(kind);
+        var experiment = await server.CreateExperimentAsync();
+        var info = TraceCalls.Info(experiment);
+        info["trace_metadata"] = new JsonObject { ["mlflow.trace.tokenUsage"] = $$"""{"input_tokens": {{new string('9', 400)}}, "total_tokens": 7}""" };
+        var trace = await server.StartTraceAsync(info);
+        foreach (var value in (double[])[0.5, 1e300])
+            await server.AssessAsync(trace, new { assessment_name = "score", source = new { source_type = "HUMAN", source_id = "a" }, feedback = new { value } });
+
+        Assert.Equal("{}: SUM=7", await QueryAsync(server, Request(experiment, "TRACES", "total_tokens", "SUM", "")));
+        foreach (var (view, metric, aggregations) in ((string, string, string)[])[("TRACES", "input_tokens", "SUM AVG P50"), ("ASSESSMENTS", "assessment_value", "AVG P50")])
+            await QueryAsync(server, Request(experiment, view, metric, aggregations, ""));
+    }
+
+    [Theory, BothDatabases]
     public async Task Query_Wrong_IsRefused(DatabaseKind kind)
     {
         var (server, experiment) = await Fixtures[kind].Value;
