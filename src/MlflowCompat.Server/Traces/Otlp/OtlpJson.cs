@@ -13,7 +13,7 @@ internal static class OtlpJson
     /// <summary>Values in values take three levels each.</summary>
     private const int MaxDepth = 160;
 
-    /// <summary>How many tokens a request may have: a parsed document takes twelve bytes for each. Real ones are longer than ten bytes.</summary>
+    /// <summary>How many tokens a request may have: a parsed document takes twelve bytes for each.</summary>
     private const int MaxTokens = 8_000_000;
 
     /// <summary>Reads the spans of a request.</summary>

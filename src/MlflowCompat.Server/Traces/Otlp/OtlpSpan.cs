@@ -51,7 +51,7 @@ internal sealed class OtlpEvent
 }
 
 /// <summary>
-/// Counts what a span consists of while it is read. In memory an empty event takes fifty times the bytes that it takes in a request, so no
+/// Counts what a span consists of while it is read. In memory an empty event takes many times the bytes that it takes in a request, so no
 /// span is read further than this.
 /// </summary>
 internal sealed class SpanLimits
