@@ -84,6 +84,8 @@ internal sealed class DoubleConverter : JsonConverter<double>
             return;
         }
 
+        // JSON has no infinities; MLflow stores and answers the largest numbers for them.
+        value = Math.Clamp(value, double.MinValue, double.MaxValue);
         Span<byte> text = stackalloc byte[40];
         Utf8Formatter.TryFormat(value, text, out var length);
         var digits = text[..length];

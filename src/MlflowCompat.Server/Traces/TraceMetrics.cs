@@ -16,6 +16,10 @@ public sealed class TraceMetrics(Database database)
 {
     private const int DefaultMaxResults = 1000;
     private const int MaxMaxResults = 50_000;
+
+    /// <summary>How many filters, aggregations or dimensions a request may have: each makes the statement longer.</summary>
+    private const int MaxTerms = 100;
+
     private const string TimeBucket = "time_bucket";
     private const string Latency = "latency";
 
@@ -69,8 +73,11 @@ public sealed class TraceMetrics(Database database)
                 "metric_name", MlflowException.Quote(name), $"for this view_type it must be one of {string.Join(", ", known.Select(each => each.Name))}.");
         }
 
+        CheckCount(request.Filters, "filters");
+        CheckCount(request.Aggregations, "aggregations");
+        CheckCount(request.Dimensions, "dimensions");
         var aggregations = Aggregations(request.Aggregations, metric.Name, metric.Aggregations);
-        var dimensions = request.Dimensions ?? [];
+        List<string> dimensions = [.. (request.Dimensions ?? []).Distinct()];
         if (dimensions.Find(dimension => !metric.Dimensions.Contains(dimension)) is { } unknown)
         {
             throw MlflowException.InvalidValue(
@@ -107,6 +114,13 @@ public sealed class TraceMetrics(Database database)
         return points;
     }
 
+    private static void CheckCount<T>(List<T>? given, string field)
+    {
+        if (given?.Count > MaxTerms)
+            throw MlflowException.InvalidParameter($"'{field}' has {given.Count} entries; at most {MaxTerms} are allowed.");
+    }
+
+    /// <summary>What is to be computed, once each: the answer has a value per label.</summary>
     private static List<(string Label, MetricAggregation Aggregation)> Aggregations(
         List<MetricAggregation>? given, string metric, AggregationType[] allowed)
     {
@@ -135,7 +149,7 @@ public sealed class TraceMetrics(Database database)
             labelled.Add(("P" + Otlp.SpanJson.ValueText(percentile), aggregation));
         }
 
-        return labelled;
+        return [.. labelled.DistinctBy(each => each.Item1)];
     }
 
     private static List<Clause> Clauses(List<string>? filters, MetricViewType view)
@@ -257,7 +271,8 @@ public sealed class TraceMetrics(Database database)
 
     private string Value(MetricViewType view, string name)
     {
-        const string Number = "'^-?[0-9]+(\\.[0-9]+)?([eE][+-]?[0-9]+)?$'";
+        // Numbers that float8 cannot hold, or whose squares it cannot, which avg sums, would fail the whole query; they are no measures.
+        const string Number = "'^-?[0-9]{1,50}(\\.[0-9]{1,50})?([eE][+-]?[0-9]{1,2})?$'";
         var usage = $"(t.trace_metadata ->> '{TraceTags.TokenUsage}')";
         var sqliteUsage = $"json_extract(t.trace_metadata, '$.\"{TraceTags.TokenUsage}\"')";
         return name switch
@@ -270,7 +285,7 @@ public sealed class TraceMetrics(Database database)
             "input_cost" or "output_cost" or "total_cost" => database.Choose($"(s.usage ->> '{name}')::float8", $"CAST(json_extract(s.usage, '$.{name}') AS REAL)"),
             // Metadata is what clients wrote, which need not be JSON.
             _ => database.Choose(
-                $"substring({usage} FROM '\"{name}\": *(-?[0-9]+)')::float8",
+                $"substring({usage} FROM '\"{name}\": *(-?[0-9]{{1,50}})(?![0-9])')::float8",
                 $"CAST(CASE WHEN json_valid({sqliteUsage}) THEN json_extract({sqliteUsage}, '$.{name}') END AS REAL)"),
         };
     }

@@ -24,6 +24,12 @@ internal sealed class TraceSearch
     /// <summary>How many entries of the listing a walk reads.</summary>
     public const int DefaultWalk = 3000;
 
+    /// <summary>
+    /// Up to this many clauses PostgreSQL may turn into joins and find the best order for, as in runs/search. Every further one multiplies
+    /// the orders that its planner compares, so it is looked up by trace.
+    /// </summary>
+    private const int MaxSemiJoins = 8;
+
     /// <summary>How much of a span's name or an assessment's value PostgreSQL keeps in the index.</summary>
     private const int IndexedLength = 128;
 
@@ -159,7 +165,7 @@ internal sealed class TraceSearch
         : database.Choose($"{alias}.experiment_id = ANY({experimentList})", $"{alias}.experiment_id IN (SELECT value FROM json_each({experimentList}))");
 
     private string Conditions(IReadOnlyList<Clause> clauses, bool byTrace) =>
-        string.Concat(clauses.Select(clause => $" AND {Condition(clause, byTrace)}"));
+        string.Concat(clauses.Select((clause, index) => $" AND {Condition(clause, byTrace || (IsPostgreSql && index >= MaxSemiJoins))}"));
 
     /// <param name="clause">The clause.</param>
     /// <param name="byTrace">Whether it is looked up for one trace after the other, or in whatever order is best.</param>

@@ -69,6 +69,33 @@ public sealed class OtlpTests
     }
 
     [Theory, BothDatabases]
+    public async Task Export_NumbersThatJsonLacksInAnEvent_AreTextsEverywhere(DatabaseKind kind)
+    {
+        var server = await TestServer.SharedAsync(kind);
+        var experiment = await server.CreateExperimentAsync();
+        var root = OtlpExport.Root() with
+        {
+            Attributes = new() { ["team"] = "x", ["nan"] = double.NaN },
+            Events = [("loss", 1_700_000_000_050_000_000, new()
+            {
+                ["nan"] = double.NaN, ["all"] = new object?[] { double.PositiveInfinity, 0.5 },
+                ["map"] = new Dictionary<string, object?> { ["least"] = double.NegativeInfinity },
+            })],
+        };
+        await server.ExportAsync(experiment, root);
+
+        var span = (await server.GetAsync($"{TraceCalls.Prefix}traces/get?trace_id={root.MlflowId}"))["trace"]!["spans"]![0]!;
+        var values = span["events"]![0]!["attributes"]!.AsArray().ToDictionary(attribute => (string)attribute!["key"]!, attribute => attribute!["value"]!.ToJsonString());
+        Assert.Equal("""{"string_value":"NaN"}""", values["nan"]);
+        Assert.Equal("""{"array_value":{"values":[{"string_value":"Infinity"},{"double_value":0.5}]}}""", values["all"]);
+        Assert.Equal("""{"kvlist_value":{"values":[{"key":"least","value":{"string_value":"-Infinity"}}]}}""", values["map"]);
+        Assert.Equal([root.MlflowId], (await server.SearchTracesAsync(TraceCalls.Search([experiment], "span.attributes.team LIKE '%x%'"))).Ids);
+        using var artifact = await server.Client.GetAsync(new Uri($"/ajax-api/3.0/mlflow/get-trace-artifact?request_id={root.MlflowId}", UriKind.Relative));
+        var written = JsonNode.Parse(await artifact.Content.ReadAsStringAsync())!["spans"]![0]!["events"]![0]!["attributes"]!;
+        Assert.Equal("""{"nan":"NaN","all":["Infinity",0.5],"map":{"least":"-Infinity"}}""", written.ToJsonString());
+    }
+
+    [Theory, BothDatabases]
     public async Task Export_NewTrace_HasTheTimesAndStateOfItsSpans(DatabaseKind kind)
     {
         var server = await TestServer.SharedAsync(kind);
@@ -360,6 +387,79 @@ public sealed class OtlpTests
         Assert.Equal([0x0A, (byte)(answer.Length - 2), 0x08, 1, 0x12, (byte)(answer.Length - 6)], answer[..6]);
         Assert.Contains("16777216", Encoding.ASCII.GetString(answer), StringComparison.Ordinal);
         Assert.Single(Assert.Single(await server.BatchGetAsync(root.MlflowId))!["spans"]!.AsArray());
+    }
+
+    [Theory, BothDatabases]
+    public async Task Export_SpansOfTooManyParts_AreLeftOutAndNamed(DatabaseKind kind)
+    {
+        var server = await TestServer.SharedAsync(kind);
+        var experiment = await server.CreateExperimentAsync();
+        var root = OtlpExport.Root() with
+        {
+            Events = [.. Enumerable.Repeat(("", 0UL, new Dictionary<string, object?>()), 10_000)],
+            Attributes = new() { ["list"] = new object?[99_999] },
+        };
+        var events = OtlpExport.Child(root) with { Events = [.. root.Events, root.Events[0]] };
+        var values = OtlpExport.Child(root) with { Attributes = new() { ["list"] = new object?[100_000] } };
+        var nested = OtlpExport.Child(root) with
+        {
+            Events = [("", 0, new() { ["k"] = new Dictionary<string, object?> { ["a"] = new object?[50_000], ["b"] = new object?[50_000] } })],
+        };
+        using var response = await server.SendAsync(experiment, OtlpExport.Request(root, events, values, nested));
+        Assert.Equal(HttpStatusCode.OK, response.StatusCode);
+        var answer = await response.Content.ReadAsByteArrayAsync();
+        Assert.Equal([0x0A, (byte)(answer.Length - 2), 0x08, 3, 0x12, (byte)(answer.Length - 6)], answer[..6]);
+        Assert.Contains("10000 events or 100000 values", Encoding.ASCII.GetString(answer), StringComparison.Ordinal);
+        Assert.Single(Assert.Single(await server.BatchGetAsync(root.MlflowId))!["spans"]!.AsArray());
+
+        // What lies behind the last event that is taken is not read: this body is no protobuf there.
+        var endless = OtlpExport.Field(2, [.. OtlpExport.Span(events), .. new byte[3 * 1024 * 1024]]);
+        using var bomb = await server.SendAsync(experiment, Pack(OtlpExport.Field(1, OtlpExport.Field(2, endless)), "gzip"), encoding: "gzip");
+        Assert.Equal((byte)1, (await bomb.Content.ReadAsByteArrayAsync())[3]);
+    }
+
+    [Theory]
+    [BothDatabases("events", 10_000)]
+    [BothDatabases("attributes", 100_000)]
+    public async Task Export_JsonOfTooManyParts_IsLeftOutAndNamed(DatabaseKind kind, string field, int most)
+    {
+        var server = await TestServer.SharedAsync(kind);
+        var experiment = await server.CreateExperimentAsync();
+        Assert.Equal("{}", await SendAsync(most));
+        Assert.Contains("\"rejectedSpans\":1", await SendAsync(most + 1), StringComparison.Ordinal);
+
+        async Task<string> SendAsync(int count)
+        {
+            var parts = string.Join(',', Enumerable.Repeat("{}", count));
+            var span = $$"""{"traceId":"{{OtlpExport.NewTraceId()}}","spanId":"{{OtlpExport.NewSpanId()}}","{{field}}":[{{parts}}]}""";
+            using var response = await server.SendAsync(
+                experiment, Encoding.UTF8.GetBytes($$"""{"resourceSpans":[{"scopeSpans":[{"spans":[{{span}}]}]}]}"""), "application/json");
+            Assert.Equal(HttpStatusCode.OK, response.StatusCode);
+            return (await response.Content.ReadAsStringAsync()).Replace(" ", "", StringComparison.Ordinal);
+        }
+    }
+
+    [Theory, BothDatabases]
+    public async Task Export_MoreThanIsTakenAtATime_IsRefused(DatabaseKind kind)
+    {
+        var server = await TestServer.SharedAsync(kind);
+        var experiment = await server.CreateExperimentAsync();
+        var span = OtlpExport.Field(2, OtlpExport.Span(OtlpExport.Root()));
+        await RefusedAsync(await SendAsync(span, 100_001), 413, "100000 spans");
+        // Each of these is 20 kB, and half a megabyte when it is stored.
+        var wide = OtlpExport.Root() with { Events = [.. Enumerable.Repeat(("", 0UL, new Dictionary<string, object?>()), 10_000)] };
+        await RefusedAsync(await SendAsync(OtlpExport.Field(2, OtlpExport.Span(wide)), 300), 413, "134217728 bytes");
+        var tokens = Encoding.UTF8.GetBytes($$"""{"resourceSpans":[],"x":[{{string.Join(',', Enumerable.Repeat("1", 8_000_000))}}]}""");
+        await RefusedAsync(await server.SendAsync(experiment, Pack(tokens, "gzip"), "application/json", "gzip"), 413, "8000000 JSON tokens");
+        await server.ExportAsync(experiment, OtlpExport.Root());
+
+        Task<HttpResponseMessage> SendAsync(byte[] span, int count)
+        {
+            var scope = new byte[span.Length * count];
+            for (var i = 0; i < count; i++)
+                span.CopyTo(scope, i * span.Length);
+            return server.SendAsync(experiment, Pack(OtlpExport.Field(1, OtlpExport.Field(2, scope)), "gzip"), encoding: "gzip");
+        }
     }
 
     [Theory, BothDatabases]

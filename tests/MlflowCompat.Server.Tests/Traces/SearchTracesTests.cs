@@ -200,6 +200,31 @@ public sealed class SearchTracesTests
         await fixture.Server.PostInvalidAsync(TraceCalls.Prefix + "traces/search", TraceCalls.Search([fixture.Experiment], null, orderBy));
     }
 
+    [Theory]
+    [BothDatabases("span.name = 'many'", "span.name != 'many'")]
+    [BothDatabases("feedback.many = '\"yes\"'", "feedback.many = '\"no\"'")]
+    [BothDatabases("expectation.many = '\"yes\"'", "expectation.many = '\"no\"'")]
+    public async Task Filter_OfHundredsOfClauses_IsAnsweredWithoutComparingTheirOrders(DatabaseKind kind, string met, string unmet)
+    {
+        var server = await TestServer.SharedAsync(kind);
+        var experiment = await server.CreateExperimentAsync();
+        var root = OtlpExport.Root(name: "many");
+        await server.ExportAsync(experiment, root, OtlpExport.Root(name: "other"));
+        await server.AssessAsync(root.MlflowId, new { assessment_name = "many", source = new { source_type = "HUMAN", source_id = "a" }, feedback = new { value = "yes" } });
+        await server.AssessAsync(root.MlflowId, new { assessment_name = "many", source = new { source_type = "HUMAN", source_id = "a" }, expectation = new { value = "yes" } });
+
+        var clauses = Enumerable.Repeat(met, 300);
+        // The order by status is none that a walk can follow.
+        foreach (var order in (string[][])[[], ["status"]])
+        {
+            Assert.Equal([root.MlflowId], await FindAsync(clauses, order));
+            Assert.Empty(await FindAsync(clauses.Append(unmet), order));
+        }
+
+        async Task<List<string>> FindAsync(IEnumerable<string> all, string[] order) =>
+            (await server.SearchTracesAsync(TraceCalls.Search([experiment], string.Join(" AND ", all), order))).Ids;
+    }
+
     [Theory, BothDatabases]
     public async Task Search_Limits_AreKept(DatabaseKind kind)
     {

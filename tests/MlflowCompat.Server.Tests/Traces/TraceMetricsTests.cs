@@ -87,6 +87,33 @@ public sealed class TraceMetricsTests
     }
 
     [Theory, BothDatabases]
+    public async Task Query_AsMuchAsIsAllowed_CountsWhatIsEqualOnce(DatabaseKind kind)
+    {
+        var (server, experiment) = await Fixtures[kind].Value;
+        var request = Request(experiment, "TRACES", "latency", "AVG", "");
+        request["filters"] = Many(100, "trace.status = 'OK'");
+        request["dimensions"] = Many(100, "trace_name");
+        request["aggregations"] = Many(100, new JsonObject { ["aggregation_type"] = "PERCENTILE", ["percentile_value"] = 100 });
+        Assert.Equal("trace_name=a: P100.0=200", await QueryAsync(server, request));
+    }
+
+    [Theory, BothDatabases]
+    public async Task Query_NumbersBeyondAnyMeasure_DoNotFailIt(DatabaseKind kind)
+    {
+        var server = await TestServer.SharedAsync(kind);
+        var experiment = await server.CreateExperimentAsync();
+        var info = TraceCalls.Info(experiment);
+        info["trace_metadata"] = new JsonObject { ["mlflow.trace.tokenUsage"] = $$"""{"input_tokens": {{new string('9', 400)}}, "total_tokens": 7}""" };
+        var trace = await server.StartTraceAsync(info);
+        foreach (var value in (double[])[0.5, 1e300])
+            await server.AssessAsync(trace, new { assessment_name = "score", source = new { source_type = "HUMAN", source_id = "a" }, feedback = new { value } });
+
+        Assert.Equal("{}: SUM=7", await QueryAsync(server, Request(experiment, "TRACES", "total_tokens", "SUM", "")));
+        foreach (var (view, metric, aggregations) in ((string, string, string)[])[("TRACES", "input_tokens", "SUM AVG P50"), ("ASSESSMENTS", "assessment_value", "AVG P50")])
+            await QueryAsync(server, Request(experiment, view, metric, aggregations, ""));
+    }
+
+    [Theory, BothDatabases]
     public async Task Query_Wrong_IsRefused(DatabaseKind kind)
     {
         var (server, experiment) = await Fixtures[kind].Value;
@@ -103,6 +130,9 @@ public sealed class TraceMetricsTests
         await Refused(request => request["dimensions"] = new JsonArray("span_name"), "dimensions", "span_name");
         await Refused(request => request["time_interval_seconds"] = 60, "start_time_ms");
         await Refused(request => (request["time_interval_seconds"], request["start_time_ms"], request["end_time_ms"]) = (0, 1, 2), "time_interval_seconds");
+        await Refused(request => request["filters"] = Many(101, "trace.status = 'OK'"), "filters", "101", "100");
+        await Refused(request => request["dimensions"] = Many(101, "trace_name"), "dimensions", "101", "100");
+        await Refused(request => request["aggregations"] = Many(101, new JsonObject { ["aggregation_type"] = "COUNT" }), "aggregations", "101", "100");
         await Refused(request => request["max_results"] = 0, "max_results");
         await Refused(request => request["max_results"] = -1, "max_results");
         foreach (var filter in (string[])["", "trace.status = 'OK' AND trace.status = 'OK'", "status = 'OK'", "trace.status != 'OK'", "span.name = 'x'", "assessment.name = 'x'", "trace.foo = 'x'"])
@@ -120,6 +150,8 @@ public sealed class TraceMetricsTests
             await server.PostInvalidAsync(Route, request, parts);
         }
     }
+
+    private static JsonArray Many(int count, JsonNode entry) => [.. Enumerable.Range(0, count).Select(_ => entry.DeepClone())];
 
     private static JsonObject Request(string experiment, string view, string metric, string aggregations, string dimensions) => new()
     {

@@ -18,8 +18,11 @@ public static class OtlpApi
     /// <summary>The largest export, in bytes, as it comes and after it is unpacked.</summary>
     private const int MaxBytes = 64 * 1024 * 1024;
 
-    /// <summary>The largest span that is stored, in bytes.</summary>
-    private const int MaxSpanBytes = 16 * 1024 * 1024;
+    /// <summary>How many spans an export may have.</summary>
+    private const int MaxSpans = 100_000;
+
+    /// <summary>How much the spans of an export may be when they are stored, in bytes: names and escapes make them longer than they came.</summary>
+    private const long MaxContentBytes = 128 * 1024 * 1024;
 
     /// <summary>Bytes above which the memory that an export needed is given back to the system as soon as it is answered.</summary>
     private const int HugeBytes = 8 * 1024 * 1024;
@@ -60,6 +63,7 @@ public static class OtlpApi
         var isJson = mediaType == Json;
         var spans = new List<SpanRow>();
         var tooLarge = 0;
+        var contentBytes = 0L;
         try
         {
             var body = await ReadAsync(context).ConfigureAwait(false);
@@ -76,7 +80,7 @@ public static class OtlpApi
             await RefuseAsync(context, StatusCodes.Status422UnprocessableEntity, $"Cannot convert an OpenTelemetry span: {exception.Message}.").ConfigureAwait(false);
             return;
         }
-        catch (TooLargeException exception)
+        catch (OtlpTooLargeException exception)
         {
             await RefuseAsync(context, StatusCodes.Status413PayloadTooLarge, exception.Message).ConfigureAwait(false);
             return;
@@ -99,13 +103,20 @@ public static class OtlpApi
 
         await AnswerAsync(context, isJson, tooLarge).ConfigureAwait(false);
 
-        void Take(OtlpSpan span)
+        void Take(OtlpSpan? span)
         {
-            var row = SpanRow.From(span);
-            if (row.Content.Length > MaxSpanBytes)
+            if (span is null || SpanRow.From(span) is not { Content.Length: <= SpanLimits.MaxBytes } row)
+            {
                 tooLarge++;
-            else
-                spans.Add(row);
+                return;
+            }
+
+            if (spans.Count == MaxSpans)
+                throw new OtlpTooLargeException($"{MaxSpans} spans");
+            contentBytes += row.Content.Length;
+            if (contentBytes > MaxContentBytes)
+                throw new OtlpTooLargeException($"{MaxContentBytes} bytes when it is stored");
+            spans.Add(row);
         }
     }
 
@@ -113,7 +124,7 @@ public static class OtlpApi
     private static async Task AnswerAsync(HttpContext context, bool isJson, int tooLarge)
     {
         var response = context.Response;
-        var reason = tooLarge == 0 ? "" : $"{tooLarge} spans have more than {MaxSpanBytes} bytes";
+        var reason = tooLarge == 0 ? "" : $"{tooLarge} spans have more than {SpanLimits.Message}";
         if (isJson)
         {
             await response.WriteMessageAsync(
@@ -146,7 +157,7 @@ public static class OtlpApi
     {
         var request = context.Request;
         if (request.ContentLength > MaxBytes)
-            throw new TooLargeException();
+            throw new OtlpTooLargeException($"{MaxBytes} bytes");
         var encoding = request.Headers.ContentEncoding.ToString().Trim().ToUpperInvariant();
         Stream source = encoding switch
         {
@@ -163,7 +174,7 @@ public static class OtlpApi
             {
                 body.Advance(read);
                 if (body.WrittenCount > MaxBytes)
-                    throw new TooLargeException();
+                    throw new OtlpTooLargeException($"{MaxBytes} bytes");
             }
         }
         catch (InvalidDataException)
@@ -175,8 +186,6 @@ public static class OtlpApi
             context.Response.OnCompleted(RequestBinding.GiveMemoryBackAsync);
         return body.WrittenMemory;
     }
-
-    private sealed class TooLargeException() : Exception($"The export has more than {MaxBytes} bytes; send fewer spans at a time.");
 }
 
 /// <summary>The body of an error of this endpoint.</summary>

@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Runtime.InteropServices;
 using System.Text.Json;
 
 namespace MlflowCompat.Server.Traces.Otlp;
@@ -12,14 +13,21 @@ internal static class OtlpJson
     /// <summary>Values in values take three levels each.</summary>
     private const int MaxDepth = 160;
 
+    /// <summary>How many tokens a request may have: a parsed document takes twelve bytes for each.</summary>
+    private const int MaxTokens = 8_000_000;
+
     /// <summary>Reads the spans of a request.</summary>
+    /// <param name="request">The message.</param>
+    /// <param name="take">Gets each span, or null for one that exceeds <see cref="SpanLimits"/>.</param>
     /// <returns>Whether there was anything at all in the request.</returns>
     /// <exception cref="OtlpFormatException">It is no such message.</exception>
-    public static bool Read(ReadOnlyMemory<byte> request, Action<OtlpSpan> take)
+    /// <exception cref="OtlpTooLargeException">It has too many tokens.</exception>
+    public static bool Read(ReadOnlyMemory<byte> request, Action<OtlpSpan?> take)
     {
         JsonDocument document;
         try
         {
+            CheckTokens(request.Span);
             document = JsonDocument.Parse(request, new JsonDocumentOptions { MaxDepth = MaxDepth });
         }
         catch (JsonException)
@@ -38,7 +46,7 @@ internal static class OtlpJson
                 foreach (var scope in List(resource, "scopeSpans"))
                 {
                     foreach (var span in List(scope, "spans"))
-                        take(ReadSpan(span));
+                        take(TryReadSpan(span));
                 }
             }
 
@@ -46,8 +54,33 @@ internal static class OtlpJson
         }
     }
 
+    private static void CheckTokens(ReadOnlySpan<byte> request)
+    {
+        if (request.Length <= MaxTokens)
+            return;
+        var reader = new Utf8JsonReader(request, new JsonReaderOptions { MaxDepth = MaxDepth });
+        for (var tokens = 0; reader.Read(); tokens++)
+        {
+            if (tokens == MaxTokens)
+                throw new OtlpTooLargeException($"{MaxTokens} JSON tokens");
+        }
+    }
+
+    private static OtlpSpan? TryReadSpan(JsonElement element)
+    {
+        try
+        {
+            return JsonMarshal.GetRawUtf8Value(element).Length > SpanLimits.MaxBytes ? null : ReadSpan(element);
+        }
+        catch (SpanTooLargeException)
+        {
+            return null;
+        }
+    }
+
     private static OtlpSpan ReadSpan(JsonElement element)
     {
+        var limits = new SpanLimits();
         var span = new OtlpSpan
         {
             TraceId = Id(element, "traceId"),
@@ -63,24 +96,31 @@ internal static class OtlpJson
             span.StatusCode = Member(status, "code") is { } code ? StatusCode(code) : 0;
         }
 
-        ReadAttributes(element, span.Attributes);
+        ReadAttributes(element, span.Attributes, limits);
         foreach (var happened in List(element, "events"))
         {
+            limits.AddEvent();
             var read = new OtlpEvent { Name = Text(happened, "name"), Time = Time(happened, "timeUnixNano") };
-            ReadAttributes(happened, read.Attributes);
+            ReadAttributes(happened, read.Attributes, limits);
             span.Events.Add(read);
         }
 
         return span;
     }
 
-    private static void ReadAttributes(JsonElement element, List<KeyValuePair<string, object?>> attributes)
+    private static void ReadAttributes(JsonElement element, List<KeyValuePair<string, object?>> attributes, SpanLimits limits)
     {
         foreach (var attribute in List(element, "attributes"))
-            attributes.Add(new(Text(attribute, "key"), Member(attribute, "value") is { } value ? ReadValue(value) : null));
+            attributes.Add(ReadEntry(attribute, limits));
     }
 
-    private static object? ReadValue(JsonElement value)
+    private static KeyValuePair<string, object?> ReadEntry(JsonElement entry, SpanLimits limits)
+    {
+        limits.AddValue();
+        return new(Text(entry, "key"), Member(entry, "value") is { } value ? ReadValue(value, limits) : null);
+    }
+
+    private static object? ReadValue(JsonElement value, SpanLimits limits)
     {
         if (value.ValueKind != JsonValueKind.Object)
             throw Wrong("value");
@@ -99,15 +139,19 @@ internal static class OtlpJson
                 case "bytesValue" or "bytes_value":
                     return kind.Value.ValueKind == JsonValueKind.String && kind.Value.TryGetBytesFromBase64(out var bytes) ? bytes : throw Wrong(kind.Name);
                 case "arrayValue" or "array_value":
-                    return List(kind.Value, "values").Select(ReadValue).ToList();
+                    return List(kind.Value, "values").Select(entry => ReadElement(entry, limits)).ToList();
                 case "kvlistValue" or "kvlist_value":
-                    return List(kind.Value, "values")
-                        .Select(entry => new KeyValuePair<string, object?>(Text(entry, "key"), Member(entry, "value") is { } inner ? ReadValue(inner) : null))
-                        .ToList();
+                    return List(kind.Value, "values").Select(entry => ReadEntry(entry, limits)).ToList();
             }
         }
 
         return null;
+    }
+
+    private static object? ReadElement(JsonElement element, SpanLimits limits)
+    {
+        limits.AddValue();
+        return ReadValue(element, limits);
     }
 
     private static T Parse<T>(JsonProperty number)

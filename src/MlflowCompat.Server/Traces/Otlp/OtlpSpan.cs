@@ -51,6 +51,44 @@ internal sealed class OtlpEvent
 }
 
 /// <summary>
+/// Counts what a span consists of while it is read. In memory an empty event takes many times the bytes that it takes in a request, so no
+/// span is read further than this.
+/// </summary>
+internal sealed class SpanLimits
+{
+    /// <summary>The largest span that is stored, in bytes, as it comes and as it is kept.</summary>
+    public const int MaxBytes = 16 * 1024 * 1024;
+
+    /// <summary>How many events a span may have.</summary>
+    public const int MaxEvents = 10_000;
+
+    /// <summary>How many attributes, entries of lists and members of maps a span may have, those of its events included.</summary>
+    public const int MaxValues = 100_000;
+
+    private int events;
+    private int values;
+
+    /// <summary>What a client is told that has exceeded them.</summary>
+    public static string Message { get; } = FormattableString.Invariant($"{MaxBytes} bytes, {MaxEvents} events or {MaxValues} values");
+
+    /// <summary>Counts an event.</summary>
+    /// <exception cref="SpanTooLargeException">It is one too many.</exception>
+    public void AddEvent()
+    {
+        if (++events > MaxEvents)
+            throw new SpanTooLargeException();
+    }
+
+    /// <summary>Counts a value.</summary>
+    /// <exception cref="SpanTooLargeException">It is one too many.</exception>
+    public void AddValue()
+    {
+        if (++values > MaxValues)
+            throw new SpanTooLargeException();
+    }
+}
+
+/// <summary>
 /// Reads an ExportTraceServiceRequest in protobuf (opentelemetry-proto, trace.proto and common.proto, version 1). What MLflow gives back
 /// nowhere is passed over: resources, scopes, kinds, links.
 /// </summary>
@@ -61,10 +99,10 @@ internal static class OtlpProtobuf
 
     /// <summary>Reads the spans of a request, one after the other.</summary>
     /// <param name="request">The message.</param>
-    /// <param name="take">Gets each span.</param>
+    /// <param name="take">Gets each span, or null for one that exceeds <see cref="SpanLimits"/>.</param>
     /// <returns>Whether there was anything at all in the request.</returns>
     /// <exception cref="OtlpFormatException">It is no such message.</exception>
-    public static bool Read(ReadOnlySpan<byte> request, Action<OtlpSpan> take)
+    public static bool Read(ReadOnlySpan<byte> request, Action<OtlpSpan?> take)
     {
         var any = false;
         var reader = new ProtobufReader(request);
@@ -90,20 +128,33 @@ internal static class OtlpProtobuf
         return any;
     }
 
-    private static void ReadScope(ReadOnlySpan<byte> message, Action<OtlpSpan> take)
+    private static void ReadScope(ReadOnlySpan<byte> message, Action<OtlpSpan?> take)
     {
         var reader = new ProtobufReader(message);
         while (reader.Next())
         {
             if (reader.Field == 2)
-                take(ReadSpan(reader.Bytes()));
+                take(TryReadSpan(reader.Bytes()));
             else
                 reader.Skip();
         }
     }
 
+    private static OtlpSpan? TryReadSpan(ReadOnlySpan<byte> message)
+    {
+        try
+        {
+            return message.Length > SpanLimits.MaxBytes ? null : ReadSpan(message);
+        }
+        catch (SpanTooLargeException)
+        {
+            return null;
+        }
+    }
+
     private static OtlpSpan ReadSpan(ReadOnlySpan<byte> message)
     {
+        var limits = new SpanLimits();
         var span = new OtlpSpan();
         var reader = new ProtobufReader(message);
         while (reader.Next())
@@ -129,10 +180,11 @@ internal static class OtlpProtobuf
                     span.End = reader.Fixed64();
                     break;
                 case 9:
-                    span.Attributes.Add(ReadAttribute(reader.Bytes(), 0));
+                    span.Attributes.Add(ReadAttribute(reader.Bytes(), 0, limits));
                     break;
                 case 11:
-                    span.Events.Add(ReadEvent(reader.Bytes()));
+                    limits.AddEvent();
+                    span.Events.Add(ReadEvent(reader.Bytes(), limits));
                     break;
                 case 15:
                     ReadStatus(reader.Bytes(), span);
@@ -146,7 +198,7 @@ internal static class OtlpProtobuf
         return span;
     }
 
-    private static OtlpEvent ReadEvent(ReadOnlySpan<byte> message)
+    private static OtlpEvent ReadEvent(ReadOnlySpan<byte> message, SpanLimits limits)
     {
         var happened = new OtlpEvent();
         var reader = new ProtobufReader(message);
@@ -161,7 +213,7 @@ internal static class OtlpProtobuf
                     happened.Name = reader.Text();
                     break;
                 case 3:
-                    happened.Attributes.Add(ReadAttribute(reader.Bytes(), 0));
+                    happened.Attributes.Add(ReadAttribute(reader.Bytes(), 0, limits));
                     break;
                 default:
                     reader.Skip();
@@ -192,8 +244,9 @@ internal static class OtlpProtobuf
         }
     }
 
-    private static KeyValuePair<string, object?> ReadAttribute(ReadOnlySpan<byte> message, int depth)
+    private static KeyValuePair<string, object?> ReadAttribute(ReadOnlySpan<byte> message, int depth, SpanLimits limits)
     {
+        limits.AddValue();
         var key = "";
         object? value = null;
         var reader = new ProtobufReader(message);
@@ -205,7 +258,7 @@ internal static class OtlpProtobuf
                     key = reader.Text();
                     break;
                 case 2:
-                    value = ReadValue(reader.Bytes(), depth);
+                    value = ReadValue(reader.Bytes(), depth, limits);
                     break;
                 default:
                     reader.Skip();
@@ -216,7 +269,7 @@ internal static class OtlpProtobuf
         return new(key, value);
     }
 
-    private static object? ReadValue(ReadOnlySpan<byte> message, int depth)
+    private static object? ReadValue(ReadOnlySpan<byte> message, int depth, SpanLimits limits)
     {
         if (depth == MaxDepth)
             throw new OtlpFormatException($"values of attributes lie more than {MaxDepth} deep in each other");
@@ -239,10 +292,10 @@ internal static class OtlpProtobuf
                     value = BitConverter.UInt64BitsToDouble(reader.Fixed64());
                     break;
                 case 5:
-                    value = ReadList(reader.Bytes(), depth);
+                    value = ReadList(reader.Bytes(), depth, limits);
                     break;
                 case 6:
-                    value = ReadMap(reader.Bytes(), depth);
+                    value = ReadMap(reader.Bytes(), depth, limits);
                     break;
                 case 7:
                     value = reader.Bytes().ToArray();
@@ -256,29 +309,34 @@ internal static class OtlpProtobuf
         return value;
     }
 
-    private static List<object?> ReadList(ReadOnlySpan<byte> message, int depth)
+    private static List<object?> ReadList(ReadOnlySpan<byte> message, int depth, SpanLimits limits)
     {
         var values = new List<object?>();
         var reader = new ProtobufReader(message);
         while (reader.Next())
         {
             if (reader.Field == 1)
-                values.Add(ReadValue(reader.Bytes(), depth + 1));
+            {
+                limits.AddValue();
+                values.Add(ReadValue(reader.Bytes(), depth + 1, limits));
+            }
             else
+            {
                 reader.Skip();
+            }
         }
 
         return values;
     }
 
-    private static List<KeyValuePair<string, object?>> ReadMap(ReadOnlySpan<byte> message, int depth)
+    private static List<KeyValuePair<string, object?>> ReadMap(ReadOnlySpan<byte> message, int depth, SpanLimits limits)
     {
         var values = new List<KeyValuePair<string, object?>>();
         var reader = new ProtobufReader(message);
         while (reader.Next())
         {
             if (reader.Field == 1)
-                values.Add(ReadAttribute(reader.Bytes(), depth + 1));
+                values.Add(ReadAttribute(reader.Bytes(), depth + 1, limits));
             else
                 reader.Skip();
         }

@@ -116,3 +116,10 @@ internal sealed class OtlpFormatException(string reason) : Exception(reason);
 /// <summary>A span that is well-formed and cannot be one of MLflow's.</summary>
 /// <param name="reason">What is wrong with it, for people.</param>
 internal sealed class SpanFormatException(string reason) : Exception(reason);
+
+/// <summary>An export that is larger than what is taken at a time; nothing of it is stored.</summary>
+/// <param name="limit">What it has more than.</param>
+internal sealed class OtlpTooLargeException(string limit) : Exception($"The export has more than {limit}; send fewer spans at a time.");
+
+/// <summary>A span that is larger than any that is stored; the others of its export are.</summary>
+internal sealed class SpanTooLargeException : Exception;

@@ -58,7 +58,7 @@ internal static class SpanJson
             content.Write(",\"time_unix_nano\":"u8);
             WriteNumber(content, happened.Time);
             content.Write(",\"attributes\":"u8);
-            WriteValue(content, happened.Attributes);
+            WriteValue(content, happened.Attributes, inText: false);
             content.Write("}"u8);
         }
 
@@ -76,7 +76,7 @@ internal static class SpanJson
             WriteText(content, key);
             content.Write(":"u8);
             scratch.ResetWrittenCount();
-            WriteValue(scratch, value);
+            WriteValue(scratch, value, inText: true);
             WriteText(content, scratch.WrittenSpan);
         }
 
@@ -88,7 +88,7 @@ internal static class SpanJson
     public static string ValueText(object? value)
     {
         var text = new ArrayBufferWriter<byte>();
-        WriteValue(text, value);
+        WriteValue(text, value, inText: true);
         return Encoding.UTF8.GetString(text.WrittenSpan);
     }
 
@@ -324,7 +324,13 @@ internal static class SpanJson
     }
 
     /// <summary>Writes a value as Python's json module does: a blank after comma and colon, floats always with point or exponent.</summary>
-    private static void WriteValue(ArrayBufferWriter<byte> text, object? value)
+    /// <param name="text">Where to.</param>
+    /// <param name="value">The value.</param>
+    /// <param name="inText">
+    /// Whether it becomes a JSON text, where NaN and infinities are bare words, as in Python. Bare in the JSON of the span itself they would
+    /// make that invalid as a whole, so there they are strings.
+    /// </param>
+    private static void WriteValue(ArrayBufferWriter<byte> text, object? value, bool inText)
     {
         switch (value)
         {
@@ -341,6 +347,9 @@ internal static class SpanJson
                 Utf8Formatter.TryFormat(number, text.GetSpan(20), out var length);
                 text.Advance(length);
                 break;
+            case double number when !inText && !double.IsFinite(number):
+                WriteText(text, PythonFloat(number));
+                break;
             case double number:
                 text.Write(Encoding.ASCII.GetBytes(PythonFloat(number)));
                 break;
@@ -355,7 +364,7 @@ internal static class SpanJson
                 {
                     if (i > 0)
                         text.Write(", "u8);
-                    WriteValue(text, list[i]);
+                    WriteValue(text, list[i], inText);
                 }
 
                 text.Write("]"u8);
@@ -369,7 +378,7 @@ internal static class SpanJson
                         text.Write(", "u8);
                     WriteText(text, key);
                     text.Write(": "u8);
-                    WriteValue(text, member);
+                    WriteValue(text, member, inText);
                 }
 
                 text.Write("}"u8);
