@@ -18,6 +18,9 @@ public static class StoredTime
     /// <summary>The bound that stands for everything after the calendar: 9999-12-31T23:59:59.999.</summary>
     public const long CalendarMax = 253_402_300_799_999;
 
+    /// <summary>The present time, as MLflow counts it.</summary>
+    public static long Now() => DateTimeOffset.UtcNow.ToUnixTimeMilliseconds();
+
     /// <summary>
     /// Whether the value is kept by the TIMESTAMP column alone. The bounds themselves are not, so that a comparison with a value inside
     /// the calendar never has to look at the overflow column.

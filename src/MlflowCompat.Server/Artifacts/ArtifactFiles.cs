@@ -1,5 +1,6 @@
 using MlflowCompat.Artifacts;
 using MlflowCompat.Server.Configuration;
+using MlflowCompat.Storage;
 
 namespace MlflowCompat.Server.Artifacts;
 
@@ -97,7 +98,7 @@ public sealed class ArtifactFiles(ArtifactRecords records, ArtifactUpkeep upkeep
         await using (staged.ConfigureAwait(false))
         {
             var hash = staged.Sha256.Length == 0 ? null : staged.Sha256;
-            var row = new ArtifactRow(file, staged.Size, hash, staged.UploadId, ArtifactUpkeep.Now());
+            var row = new ArtifactRow(file, staged.Size, hash, staged.UploadId, StoredTime.Now());
             using (await records.TakeTurnAsync(row.StoragePath, cancellationToken).ConfigureAwait(false))
             {
                 upkeep.Begin(staged.UploadId);

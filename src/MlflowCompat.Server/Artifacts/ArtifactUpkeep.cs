@@ -4,6 +4,7 @@ using System.Security.Cryptography;
 using System.Threading.Channels;
 using MlflowCompat.Artifacts;
 using MlflowCompat.Server.Configuration;
+using MlflowCompat.Storage;
 
 namespace MlflowCompat.Server.Artifacts;
 
@@ -41,9 +42,6 @@ public sealed class ArtifactUpkeep(ArtifactRecords records, ArtifactRoots roots,
 
     private long deletions;
 
-    /// <summary>Milliseconds since 1970.</summary>
-    internal static long Now() => DateTimeOffset.UtcNow.ToUnixTimeMilliseconds();
-
     /// <summary>An upload of this server is going to be recorded: nobody else has to finish it.</summary>
     internal void Begin(string uploadId) => underWay[uploadId] = true;
 
@@ -63,14 +61,14 @@ public sealed class ArtifactUpkeep(ArtifactRecords records, ArtifactRoots roots,
     internal void Accessed(string storagePath)
     {
         if (accessed.Count < MaxAccessed)
-            accessed.AddOrUpdate(storagePath, static (_, now) => (1, now), static (_, counted, now) => (counted.Count + 1, now), Now());
+            accessed.AddOrUpdate(storagePath, static (_, now) => (1, now), static (_, counted, now) => (counted.Count + 1, now), StoredTime.Now());
     }
 
     /// <summary>Files are about to be removed, or just were.</summary>
     internal void Deleting() => Interlocked.Increment(ref deletions);
 
     /// <summary>To be called before a folder is listed.</summary>
-    internal (long Deletions, long Time) BeginListing() => (Interlocked.Read(ref deletions), Now());
+    internal (long Deletions, long Time) BeginListing() => (Interlocked.Read(ref deletions), StoredTime.Now());
 
     /// <summary>A folder was listed: its files should have rows.</summary>
     internal void Listed((long Deletions, long Time) mark, ArtifactStore store, IReadOnlyList<ArtifactEntry> entries)
@@ -98,7 +96,7 @@ public sealed class ArtifactUpkeep(ArtifactRecords records, ArtifactRoots roots,
         {
             if (underWay.ContainsKey(row.UploadId!) || roots.Find(row.StoragePath) is not { } file)
                 continue;
-            if (Now() - row.Time < RecoveryInterval.TotalMilliseconds && !(atStart && file.Store.StorageType == "local"))
+            if (StoredTime.Now() - row.Time < RecoveryInterval.TotalMilliseconds && !(atStart && file.Store.StorageType == "local"))
                 continue;
             await TryAsync($"recovery of an upload to {row.StoragePath}", token => RecoverAsync(file, row.UploadId!, token), cancellationToken)
                 .ConfigureAwait(false);

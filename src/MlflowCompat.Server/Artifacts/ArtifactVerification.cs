@@ -1,5 +1,6 @@
 using MlflowCompat.Artifacts;
 using MlflowCompat.Server.Configuration;
+using MlflowCompat.Storage;
 
 namespace MlflowCompat.Server.Artifacts;
 
@@ -114,7 +115,7 @@ internal sealed class ArtifactVerification(ArtifactRecords records, ArtifactRoot
     }
 
     private Task WriteAsync(ArtifactLocation file, long size, string? sha256, CancellationToken cancellationToken) =>
-        records.WriteAsync(new ArtifactRow(file, size, sha256, null, ArtifactUpkeep.Now()), cancellationToken);
+        records.WriteAsync(new ArtifactRow(file, size, sha256, null, StoredTime.Now()), cancellationToken);
 
     private async Task FindMissingAsync(bool repair, Func<ArtifactProblem, string, Task> report, CancellationToken cancellationToken)
     {

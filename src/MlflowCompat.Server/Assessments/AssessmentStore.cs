@@ -50,7 +50,7 @@ public sealed class AssessmentStore(Database database)
             async (session, token) =>
             {
                 var held = await FindAsync(session, traceId, id, database.Choose("FOR UPDATE", ""), token).ConfigureAwait(false) ?? throw NotFound(traceId, id);
-                var row = held.With(given, fields, DateTimeOffset.UtcNow.ToUnixTimeMilliseconds());
+                var row = held.With(given, fields, StoredTime.Now());
                 await session.ExecuteLastAsync(
                     database.Statement("""
                         UPDATE assessments SET name = $2, value = $3, error = $4, last_updated_timestamp = $5, rationale = $6,

@@ -1,4 +1,5 @@
 using MlflowCompat.Server.Http;
+using MlflowCompat.Storage;
 
 namespace MlflowCompat.Server.Assessments;
 
@@ -18,7 +19,7 @@ public static class AssessmentsApi
     private static async Task<AssessmentResponse> Create(CreateAssessment request, AssessmentStore store, CancellationToken cancellationToken)
     {
         var given = request.Assessment ?? throw FieldRules.Missing("assessment");
-        var row = AssessmentRow.From(given, request.TraceId!, DateTimeOffset.UtcNow.ToUnixTimeMilliseconds());
+        var row = AssessmentRow.From(given, request.TraceId!, StoredTime.Now());
         await store.CreateAsync(row, cancellationToken).ConfigureAwait(false);
         return new AssessmentResponse(row.ToMessage());
     }

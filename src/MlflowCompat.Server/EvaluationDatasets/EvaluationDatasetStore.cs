@@ -72,7 +72,7 @@ public sealed class EvaluationDatasetStore(Database database)
         string name, List<KeyValue> tags, IReadOnlyList<string> experimentIds, CancellationToken cancellationToken) => database.WriteAsync(
         async (session, token) =>
         {
-            var now = Now();
+            var now = StoredTime.Now();
             var user = tags.Find(tag => tag.Key == UserTag)?.Value;
             var created = new EvaluationDataset(
                 $"d-{Guid.NewGuid():N}", name, Tags.ToJson(tags.OrderBy(tag => tag.Key, StringComparer.Ordinal)), null, null, Digest(name, now), now, now, user, user,
@@ -201,7 +201,7 @@ public sealed class EvaluationDatasetStore(Database database)
                 token).ConfigureAwait(false);
             if (keys.Except(known).Select(key => (long?)key).FirstOrDefault() is { } unknown)
                 throw ExperimentId.NotFound(unknown);
-            var now = Now();
+            var now = StoredTime.Now();
             await session.ExecuteAsync(Links(datasetId, [.. keys.Select(ExperimentId.Format).Distinct()], now), token).ConfigureAwait(false);
             return await TouchAsync(session, datasetId, now, token).ConfigureAwait(false);
         },
@@ -226,7 +226,7 @@ public sealed class EvaluationDatasetStore(Database database)
                     AND destination_id IN (SELECT value FROM json_each($2))
                     """).Add(datasetId).Add(experimentIds),
                 token).ConfigureAwait(false);
-            return await TouchAsync(session, datasetId, Now(), token).ConfigureAwait(false);
+            return await TouchAsync(session, datasetId, StoredTime.Now(), token).ConfigureAwait(false);
         },
         cancellationToken);
 
@@ -250,7 +250,7 @@ public sealed class EvaluationDatasetStore(Database database)
             async (session, token) =>
             {
                 var dataset = await LockAsync(session, datasetId, token).ConfigureAwait(false);
-                var now = Now();
+                var now = StoredTime.Now();
                 var inserted = 0;
                 for (var start = 0; start < ids.Length;)
                 {
@@ -459,8 +459,6 @@ public sealed class EvaluationDatasetStore(Database database)
 
     private static string Digest(string name, long time) => Convert.ToHexStringLower(
         SHA256.HashData(Encoding.UTF8.GetBytes(string.Create(CultureInfo.InvariantCulture, $"{name}:{time}"))).AsSpan(0, 4));
-
-    private static long Now() => DateTimeOffset.UtcNow.ToUnixTimeMilliseconds();
 
     /// <summary>What is known of a data set that is held.</summary>
     private sealed record LockedDataset(string Name, string? Schema);

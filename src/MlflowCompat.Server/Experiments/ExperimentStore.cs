@@ -36,7 +36,7 @@ public sealed class ExperimentStore(Database database, ArtifactRoots artifactRoo
                 SELECT $1, 'Default', $2, $3, $3 WHERE NOT EXISTS (SELECT 1 FROM experiments)
                 ON CONFLICT DO NOTHING
                 """)
-                .Add(DefaultExperimentId).Add(ArtifactRoots.ForExperiment(DefaultExperimentId)).AddTime(Now()),
+                .Add(DefaultExperimentId).Add(ArtifactRoots.ForExperiment(DefaultExperimentId)).AddTime(StoredTime.Now()),
             token),
         cancellationToken);
 
@@ -53,7 +53,7 @@ public sealed class ExperimentStore(Database database, ArtifactRoots artifactRoo
             return await database.WriteAsync(
                 async (session, token) =>
                 {
-                    var now = Now();
+                    var now = StoredTime.Now();
                     var id = await session.ScalarAsync<long>(
                         database.Statement("""
                             INSERT INTO experiments (experiment_name, experiment_description, experiment_type, created_by, created_at,
@@ -145,7 +145,7 @@ public sealed class ExperimentStore(Database database, ArtifactRoots artifactRoo
 
                     await session.ExecuteAsync(
                         database.Statement("UPDATE experiments SET experiment_name = $2, updated_at = $3 WHERE experiment_id = $1")
-                            .Add(id).Add(name).AddTime(Now()),
+                            .Add(id).Add(name).AddTime(StoredTime.Now()),
                         token).ConfigureAwait(false);
                 },
                 cancellationToken).ConfigureAwait(false);
@@ -161,7 +161,7 @@ public sealed class ExperimentStore(Database database, ArtifactRoots artifactRoo
     public Task DeleteAsync(long id, CancellationToken cancellationToken) => database.WriteAsync(
         async (session, token) =>
         {
-            var now = Now();
+            var now = StoredTime.Now();
             var changed = await session.ExecuteAsync(
                 database.Statement("""
                     UPDATE experiments SET lifecycle_stage = 'deleted', status = 'deleted', deleted_at = $2, updated_at = $2
@@ -185,7 +185,7 @@ public sealed class ExperimentStore(Database database, ArtifactRoots artifactRoo
     public Task RestoreAsync(long id, CancellationToken cancellationToken) => database.WriteAsync(
         async (session, token) =>
         {
-            var now = Now();
+            var now = StoredTime.Now();
             var changed = await session.ExecuteAsync(
                 database.Statement("""
                     UPDATE experiments SET lifecycle_stage = 'active', status = 'active', deleted_at = NULL, updated_at = $2
@@ -325,8 +325,6 @@ public sealed class ExperimentStore(Database database, ArtifactRoots artifactRoo
     private static string? IfFits(string? user) => user is null || FieldRules.CodePoints(user) <= MaxCreatedByLength ? user : null;
 
     private static string? Value(List<KeyValue> tags, string key) => tags.Find(tag => tag.Key == key)?.Value;
-
-    private static long Now() => DateTimeOffset.UtcNow.ToUnixTimeMilliseconds();
 
     private static MlflowException NameTaken(ErrorCode code, string name) => new(
         code, $"Experiment(name={name}) already exists. A deleted experiment keeps its name; restore or rename that one, or choose another.");

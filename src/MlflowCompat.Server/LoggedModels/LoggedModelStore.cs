@@ -42,7 +42,7 @@ public sealed partial class LoggedModelStore(Database database, ArtifactFiles fi
         CancellationToken cancellationToken)
     {
         var id = Guid.NewGuid();
-        var now = DateTimeOffset.UtcNow.ToUnixTimeMilliseconds();
+        var now = StoredTime.Now();
         while (true)
         {
             var artifactUri = await database.WriteAsync(
@@ -137,7 +137,7 @@ public sealed partial class LoggedModelStore(Database database, ArtifactFiles fi
                 database.Statement("""
                     UPDATE models SET lifecycle_stage = 'deleted', deleted_at = $2, updated_at = $2
                     WHERE model_uuid = $1 AND lifecycle_stage = 'active'
-                    """).Add(id).AddTime(DateTimeOffset.UtcNow.ToUnixTimeMilliseconds()),
+                    """).Add(id).AddTime(StoredTime.Now()),
                 token).ConfigureAwait(false);
             if (deleted == 0)
                 await RequireAsync(session, id, "", token).ConfigureAwait(false);
@@ -238,7 +238,7 @@ public sealed partial class LoggedModelStore(Database database, ArtifactFiles fi
     private Statement Finalize(long key, LoggedModelStatus status, ModelFile? file)
     {
         var sql = new StatementBuilder(database);
-        sql.Append($"UPDATE models SET status = {StoredStatus(status)}, updated_at = {sql.AddTime(DateTimeOffset.UtcNow.ToUnixTimeMilliseconds())}, ")
+        sql.Append($"UPDATE models SET status = {StoredStatus(status)}, updated_at = {sql.AddTime(StoredTime.Now())}, ")
             .Append($"training_dataset_id = COALESCE(training_dataset_id, {TrainingDataset("models.run_id")})");
         // What a tag says of the framework stays.
         if (file?.Framework is { } framework)

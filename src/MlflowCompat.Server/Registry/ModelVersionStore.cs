@@ -43,7 +43,7 @@ public sealed class ModelVersionStore(Database database, ServerOptions options, 
         async (session, token) =>
         {
             var held = await HeldRegisteredModel.LockAsync(database, session, version.Name, token).ConfigureAwait(false);
-            var now = Now();
+            var now = StoredTime.Now();
             var origin = await ResolveAsync(session, held, version, token).ConfigureAwait(false);
             var number = (int)(await session.ScalarAsync<long>(
                 database.Statement("""
@@ -86,7 +86,7 @@ public sealed class ModelVersionStore(Database database, ServerOptions options, 
                 database.Statement($"""
                     UPDATE model_registry SET description = $3, updated_at = $4 WHERE {IsVersion}
                     RETURNING {ModelVersionReader.ColumnsWithAliases(database)}
-                    """).Add(name).Add(number).Add(description).AddTime(Now()),
+                    """).Add(name).Add(number).Add(description).AddTime(StoredTime.Now()),
                 reader => ModelVersionReader.Read(reader),
                 token).ConfigureAwait(false) ?? throw ModelVersionNumber.NotFound(name, number);
         },
@@ -108,7 +108,7 @@ public sealed class ModelVersionStore(Database database, ServerOptions options, 
                 stage_transition_at = $4, updated_at = $4
                 """;
             await LockAsync(session, name, number, token).ConfigureAwait(false);
-            var now = Now();
+            var now = StoredTime.Now();
             var version = await session.FirstOrDefaultAsync(
                 database.Statement($"""
                     UPDATE model_registry SET {Transition},
@@ -154,7 +154,7 @@ public sealed class ModelVersionStore(Database database, ServerOptions options, 
         async (session, token) =>
         {
             await LockAsync(session, name, number, token).ConfigureAwait(false);
-            var now = Now();
+            var now = StoredTime.Now();
             var deleted = await session.ExecuteAsync(
                 database.Statement($"""
                     UPDATE model_registry SET deleted_at = $3, updated_at = $3, previous_stage = current_stage, current_stage = '{ModelStage.None}',
@@ -234,7 +234,7 @@ public sealed class ModelVersionStore(Database database, ServerOptions options, 
             {
                 changes.Add(approver.Length == 0
                     ? "approved_by = NULL, approved_at = NULL"
-                    : $"approved_by = {sql.Add(approver)}, approved_at = {sql.AddTime(Now())}");
+                    : $"approved_by = {sql.Add(approver)}, approved_at = {sql.AddTime(StoredTime.Now())}");
             }
 
             SetText("approval_notes", approval.ApprovalNotes);
@@ -417,8 +417,6 @@ public sealed class ModelVersionStore(Database database, ServerOptions options, 
             reader.GetStringOrNull(9),
             metrics is { Count: > 0 } ? metrics : null);
     }
-
-    private static long Now() => DateTimeOffset.UtcNow.ToUnixTimeMilliseconds();
 
     /// <summary>Where a version comes from.</summary>
     /// <param name="StorageLocation">Where its files are; null for a prompt.</param>

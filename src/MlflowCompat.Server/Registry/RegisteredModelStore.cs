@@ -19,7 +19,7 @@ public sealed class RegisteredModelStore(Database database, WebhookOutbox outbox
     /// <exception cref="MlflowException">RESOURCE_ALREADY_EXISTS: a model or a prompt has the name.</exception>
     public async Task<RegisteredModel> CreateAsync(string name, string? description, List<KeyValue> tags, CancellationToken cancellationToken)
     {
-        var now = Now();
+        var now = StoredTime.Now();
         try
         {
             await database.WriteAsync(
@@ -58,7 +58,7 @@ public sealed class RegisteredModelStore(Database database, WebhookOutbox outbox
         {
             await session.ExecuteAsync(
                 database.Statement("UPDATE registered_models SET description = $2, updated_at = $3 WHERE registered_model_name = $1")
-                    .Add(name).Add(description).AddTime(Now()),
+                    .Add(name).Add(description).AddTime(StoredTime.Now()),
                 token).ConfigureAwait(false);
             return await RegisteredModelReader.FindAsync(database, session, name, token).ConfigureAwait(false)
                 ?? throw HeldRegisteredModel.NotFound(name);
@@ -83,7 +83,7 @@ public sealed class RegisteredModelStore(Database database, WebhookOutbox outbox
                         token).ConfigureAwait(false);
                     if (takenBy is not null && newName != name)
                         throw NameTaken(newName, PromptTags.IsTrue(takenBy), held.IsPrompt);
-                    var now = Now();
+                    var now = StoredTime.Now();
                     // Versions and aliases follow by their foreign keys.
                     await session.ExecuteAsync(
                         [
@@ -145,8 +145,6 @@ public sealed class RegisteredModelStore(Database database, WebhookOutbox outbox
                 await outbox.AddAsync(session, RegistryEvent.PromptTagDeleted(name, key), token).ConfigureAwait(false);
         },
         cancellationToken);
-
-    private static long Now() => DateTimeOffset.UtcNow.ToUnixTimeMilliseconds();
 
     /// <summary>The error for a name that somebody took in the same moment.</summary>
     private async Task<MlflowException> NameTakenAsync(string name, bool? wantsPrompt, CancellationToken cancellationToken)

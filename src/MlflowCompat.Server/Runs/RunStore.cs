@@ -129,7 +129,7 @@ public sealed class RunStore(Database database, ServerOptions options)
                 return;
             await session.ExecuteLastAsync(
                 database.Statement("UPDATE runs SET lifecycle_stage = 'deleted', deleted_at = $2, updated_at = $2 WHERE run_id = $1")
-                    .Add(run.Key).AddTime(DateTimeOffset.UtcNow.ToUnixTimeMilliseconds()),
+                    .Add(run.Key).AddTime(StoredTime.Now()),
                 token).ConfigureAwait(false);
         },
         cancellationToken);
@@ -152,7 +152,7 @@ public sealed class RunStore(Database database, ServerOptions options)
                 RunFingerprints.GiveUpTaken(database, "run_id = $1", "other.deleted_at IS NULL").Add(run.Key), token).ConfigureAwait(false);
             await session.ExecuteLastAsync(
                 database.Statement("UPDATE runs SET lifecycle_stage = 'active', deleted_at = NULL, updated_at = $2 WHERE run_id = $1")
-                    .Add(run.Key).AddTime(DateTimeOffset.UtcNow.ToUnixTimeMilliseconds()),
+                    .Add(run.Key).AddTime(StoredTime.Now()),
                 token).ConfigureAwait(false);
         },
         cancellationToken);
@@ -226,7 +226,7 @@ public sealed class RunStore(Database database, ServerOptions options)
     private Statement Update(Guid id, RunStatus? status, long? endTime, string? name)
     {
         var sql = new StatementBuilder(database);
-        sql.Append($"UPDATE runs SET updated_at = {sql.AddTime(DateTimeOffset.UtcNow.ToUnixTimeMilliseconds())}");
+        sql.Append($"UPDATE runs SET updated_at = {sql.AddTime(StoredTime.Now())}");
         if (status is { } newStatus)
             sql.Append($", status = {sql.Add(StoredStatus(newStatus))}");
         if (endTime is { } end)

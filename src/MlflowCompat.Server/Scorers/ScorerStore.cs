@@ -27,7 +27,7 @@ public sealed class ScorerStore(Database database)
             async (session, token) =>
             {
                 await ExperimentStore.RequireActiveAsync(database, session, experimentId, token).ConfigureAwait(false);
-                var now = DateTimeOffset.UtcNow.ToUnixTimeMilliseconds();
+                var now = StoredTime.Now();
                 await session.ExecuteLastAsync(
                     database.Statement("INSERT INTO scorers (scorer_id, experiment_id, scorer_name) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
                         .Add(id).Add(experimentId).Add(name),

@@ -94,30 +94,14 @@ public sealed class SpanStore : IAsyncDisposable
 
     private Task<IReadOnlyList<Task>> WriteGroupAsync(IReadOnlyList<PendingExport> group)
     {
-        var together = Write(group);
-        if (together.IsCompletedSuccessfully || group.Count == 1 || DatabaseFaults.Classify(together.Exception!.InnerException!) == DatabaseFault.Unavailable)
-            return Task.FromResult<IReadOnlyList<Task>>([.. Enumerable.Repeat(together, group.Count)]);
-        // One of them meets a rule of the database that no check knows of: by itself it takes no other along.
-        return Task.FromResult<IReadOnlyList<Task>>([.. group.Select(export => Write([export]))]);
-
-        Task Write(IReadOnlyList<PendingExport> exports)
-        {
-            try
+        database.Write(
+            async (session, token) =>
             {
-                return Task.FromResult(database.Write(
-                    async (session, token) =>
-                    {
-                        await WriteAsync(session, exports, token).ConfigureAwait(false);
-                        return true;
-                    },
-                    stopping.Token));
-            }
-            catch (Exception exception)
-            {
-                // It is the outcome of those that wait for it.
-                return Task.FromException(exception);
-            }
-        }
+                await WriteAsync(session, group, token).ConfigureAwait(false);
+                return true;
+            },
+            stopping.Token);
+        return Task.FromResult<IReadOnlyList<Task>>([.. group.Select(_ => Task.CompletedTask)]);
     }
 
     private async Task WriteAsync(DatabaseSession session, IReadOnlyList<PendingExport> exports, CancellationToken cancellationToken)

@@ -260,7 +260,7 @@ public sealed class TraceStore(Database database, ServerOptions options)
     {
         if (links.Length == 0)
             return;
-        var now = DateTimeOffset.UtcNow.ToUnixTimeMilliseconds();
+        var now = StoredTime.Now();
         await database.WriteAsync(
             (session, token) => session.ExecuteLastAsync(
                 database.Rows(Links)

@@ -6,6 +6,7 @@ using MlflowCompat.Server.Assessments;
 using MlflowCompat.Server.Experiments;
 using MlflowCompat.Server.Http;
 using MlflowCompat.Server.Searching;
+using MlflowCompat.Storage;
 
 namespace MlflowCompat.Server.Traces;
 
@@ -61,7 +62,7 @@ public static class TracesApi
         const string Info = "trace.trace_info";
         var given = request.Trace?.TraceInfo ?? throw FieldRules.Missing(request.Trace is null ? "trace" : Info);
         var traceId = FieldRules.MaxLength(FieldRules.Required(given.TraceId, $"{Info}.trace_id"), TraceId.MaxLength, $"{Info}.trace_id");
-        var now = DateTimeOffset.UtcNow.ToUnixTimeMilliseconds();
+        var now = StoredTime.Now();
         var trace = new NewTrace(
             traceId,
             ExperimentOf(given.TraceLocation),

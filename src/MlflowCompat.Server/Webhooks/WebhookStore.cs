@@ -47,7 +47,7 @@ public sealed class WebhookStore(Database database, WebhookSecrets secrets, Webh
                             VALUES ($1, $2, $3, $4, $5, $6, $7, $7)
                             """)
                             .Add(id).Add(name).Add(description).Add(url).Add(ProtoEnumConverter<WebhookStatus>.NameOf(status)).Add(encrypted)
-                            .AddTime(Now()),
+                            .AddTime(StoredTime.Now()),
                         .. Subscriptions(id, events),
                     ],
                     token).ConfigureAwait(false);
@@ -105,7 +105,7 @@ public sealed class WebhookStore(Database database, WebhookSecrets secrets, Webh
                         WHERE webhook_id = $1 AND deleted_at IS NULL
                         """)
                         .Add(id).Add(name).Add(description).Add(url).Add(encrypted)
-                        .Add(status is { } given ? ProtoEnumConverter<WebhookStatus>.NameOf(given) : null).AddTime(Now()),
+                        .Add(status is { } given ? ProtoEnumConverter<WebhookStatus>.NameOf(given) : null).AddTime(StoredTime.Now()),
                     token).ConfigureAwait(false);
                 if (changed == 0)
                     throw NotFound(id);
@@ -121,7 +121,7 @@ public sealed class WebhookStore(Database database, WebhookSecrets secrets, Webh
                 {
                     further.Add(database.Statement("""
                         UPDATE webhook_deliveries SET status = 'cancelled', finished_at = $2 WHERE webhook_id = $1 AND status = 'pending'
-                        """).Add(id).AddTime(Now()));
+                        """).Add(id).AddTime(StoredTime.Now()));
                 }
 
                 await session.ExecuteAsync(further, token).ConfigureAwait(false);
@@ -139,7 +139,7 @@ public sealed class WebhookStore(Database database, WebhookSecrets secrets, Webh
         {
             var changed = await session.ExecuteAsync(
                 database.Statement("UPDATE webhooks SET deleted_at = $2, updated_at = $2, secret = NULL WHERE webhook_id = $1 AND deleted_at IS NULL")
-                    .Add(id).AddTime(Now()),
+                    .Add(id).AddTime(StoredTime.Now()),
                 token).ConfigureAwait(false);
             if (changed == 0)
                 throw NotFound(id);
@@ -174,8 +174,6 @@ public sealed class WebhookStore(Database database, WebhookSecrets secrets, Webh
             new WebhookDispatch(id, webhook.Url, secret, Guid.NewGuid(), example.Payload), readsBody: true, cancellationToken).ConfigureAwait(false);
         return new WebhookTestResult(outcome.IsDelivered, outcome.Status, outcome.Body, outcome.Status is null ? outcome.Error : null);
     }
-
-    private static long Now() => DateTimeOffset.UtcNow.ToUnixTimeMilliseconds();
 
     private static MlflowException NotFound(string id) => MlflowException.NotFound($"Webhook with ID {id} not found.");
 
