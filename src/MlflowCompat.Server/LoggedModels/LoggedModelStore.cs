@@ -117,12 +117,8 @@ public sealed partial class LoggedModelStore(Database database, ArtifactFiles fi
             async (session, token) =>
             {
                 // Who logs metrics of the model holds it as well: those that are there by then count.
-                var key = await session.ScalarAsync<long>(
-                    database.Statement(
-                        "SELECT model_id FROM models WHERE model_uuid = $1 AND lifecycle_stage = 'active' FOR NO KEY UPDATE",
-                        "SELECT model_id FROM models WHERE model_uuid = $1 AND lifecycle_stage = 'active'").Add(id),
-                    token).ConfigureAwait(false) ?? throw ModelId.NotFound(id);
-                await session.ExecuteAsync(Finalize(key, status, file), token).ConfigureAwait(false);
+                var model = await ActiveLoggedModel.LockAsync(database, session, id, token).ConfigureAwait(false);
+                await session.ExecuteAsync(Finalize(model.Key, status, file), token).ConfigureAwait(false);
                 return (await LoggedModelReader.FindAsync(database, session, id, allowDeleted: false, token).ConfigureAwait(false))!;
             },
             cancellationToken).ConfigureAwait(false);
@@ -183,13 +179,8 @@ public sealed partial class LoggedModelStore(Database database, ArtifactFiles fi
     public Task LogParamsAsync(Guid id, List<KeyValue> parameters, CancellationToken cancellationToken) => database.WriteAsync(
         async (session, token) =>
         {
-            var stored = await session.FirstOrDefaultAsync(
-                database.Statement(
-                    "SELECT hyperparameters FROM models WHERE model_uuid = $1 AND lifecycle_stage = 'active' FOR NO KEY UPDATE",
-                    "SELECT hyperparameters FROM models WHERE model_uuid = $1 AND lifecycle_stage = 'active'").Add(id),
-                reader => Tags.Read(reader, 0) ?? [],
-                token).ConfigureAwait(false) ?? throw ModelId.NotFound(id);
-            var values = stored.ToDictionary(parameter => parameter.Key!, parameter => parameter.Value, StringComparer.Ordinal);
+            var model = await ActiveLoggedModel.LockAsync(database, session, id, token).ConfigureAwait(false);
+            var values = model.Parameters.ToDictionary(parameter => parameter.Key!, parameter => parameter.Value, StringComparer.Ordinal);
             foreach (var parameter in parameters)
             {
                 if (!values.TryAdd(parameter.Key!, parameter.Value) && values[parameter.Key!] != parameter.Value)
@@ -202,7 +193,7 @@ public sealed partial class LoggedModelStore(Database database, ArtifactFiles fi
 
             var sql = new StatementBuilder(database);
             sql.Append("UPDATE models SET hyperparameters = ").Append(Tags.Merge(database, "hyperparameters", sql.AddJson(Tags.ToJson(parameters))))
-                .Append($" WHERE model_uuid = {sql.Add(id)}");
+                .Append($" WHERE model_id = {sql.Add(model.Key)}");
             await session.ExecuteLastAsync(sql.ToStatement(), token).ConfigureAwait(false);
         },
         cancellationToken);

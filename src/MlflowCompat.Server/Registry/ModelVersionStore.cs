@@ -306,7 +306,9 @@ public sealed class ModelVersionStore(Database database, ServerOptions options, 
         if (held.IsPrompt && PromptTags.SayPrompt(version.Tags))
             return new Origin(null, version.RunId, null);
 
-        var model = version.ModelId is null ? null : await FindModelAsync(session, version.ModelId, hold: true, cancellationToken).ConfigureAwait(false);
+        var model = version.ModelId is null
+            ? null
+            : await ActiveLoggedModel.LockAsync(database, session, ModelId.Parse(version.ModelId), cancellationToken).ConfigureAwait(false);
         var ownRoot = !ModelVersionSource.IsLocal(version.Source) ? null
             : model is not null ? model.ArtifactLocation
             : version.RunId is not null ? await RunRootAsync(session, version.RunId, cancellationToken).ConfigureAwait(false)
@@ -317,10 +319,12 @@ public sealed class ModelVersionStore(Database database, ServerOptions options, 
         if (version.Source.StartsWith(ModelVersionSource.ModelsScheme, StringComparison.OrdinalIgnoreCase))
         {
             var path = version.Source[ModelVersionSource.ModelsScheme.Length..].Trim('/');
-            if (ModelId.TryParse(path) is not null)
+            if (ModelId.TryParse(path) is { } modelId)
             {
                 // Of two logged models only the one that is written to is held, so that nobody waits in a circle.
-                var named = await FindModelAsync(session, path, hold: model is null, cancellationToken).ConfigureAwait(false);
+                var named = model is null
+                    ? await ActiveLoggedModel.LockAsync(database, session, modelId, cancellationToken).ConfigureAwait(false)
+                    : await ActiveLoggedModel.FindAsync(database, session, modelId, cancellationToken).ConfigureAwait(false);
                 model ??= named;
                 storage = named.ArtifactLocation;
             }
@@ -332,19 +336,6 @@ public sealed class ModelVersionStore(Database database, ServerOptions options, 
         }
 
         return new Origin(storage, version.RunId ?? model?.SourceRunId, model);
-    }
-
-    private async Task<LoggedModelRow> FindModelAsync(DatabaseSession session, string modelId, bool hold, CancellationToken cancellationToken)
-    {
-        const string Select = "SELECT model_id, model_file_path, source_run_uuid,";
-        const string From = "FROM models WHERE model_uuid = $1 AND lifecycle_stage = 'active'";
-        var row = ModelId.TryParse(modelId) is not { } id ? null : await session.FirstOrDefaultAsync(
-            database.Statement(
-                $"{Select} tags ->> '{ModelVersionsTag}' {From}{(hold ? " FOR NO KEY UPDATE" : "")}",
-                $"{Select} json_extract(tags, '$.\"{ModelVersionsTag}\"') {From}").Add(id),
-            reader => new LoggedModelRow(reader.GetInt64(0), reader.GetString(1), reader.GetStringOrNull(2), reader.GetStringOrNull(3)),
-            cancellationToken).ConfigureAwait(false);
-        return row ?? throw ModelId.NotFound(modelId);
     }
 
     private async Task<string?> RunRootAsync(DatabaseSession session, string runId, CancellationToken cancellationToken) =>
@@ -371,11 +362,12 @@ public sealed class ModelVersionStore(Database database, ServerOptions options, 
     }
 
     /// <summary>Adds a version to the list that its logged model keeps in a tag.</summary>
-    private Statement AddToModel(LoggedModelRow model, string name, int number)
+    private Statement AddToModel(ActiveLoggedModel model, string name, int number)
     {
+        var versions = model.Tags.FirstOrDefault(tag => tag.Key == ModelVersionsTag)?.Value;
         var sql = new StatementBuilder(database);
         sql.Append("UPDATE models SET tags = ")
-            .Append(Tags.Merge(database, "tags", sql.AddJson(Tags.ToJson(ModelVersionsTag, AddToList(model.ModelVersions, name, number)))))
+            .Append(Tags.Merge(database, "tags", sql.AddJson(Tags.ToJson(ModelVersionsTag, AddToList(versions, name, number)))))
             .Append($" WHERE model_id = {sql.Add(model.Key)}");
         return sql.ToStatement();
     }
@@ -422,10 +414,7 @@ public sealed class ModelVersionStore(Database database, ServerOptions options, 
     /// <param name="StorageLocation">Where its files are; null for a prompt.</param>
     /// <param name="RunId">The run, if known.</param>
     /// <param name="Model">The logged model, if it is one.</param>
-    private sealed record Origin(string? StorageLocation, string? RunId, LoggedModelRow? Model);
-
-    /// <summary>A logged model.</summary>
-    private sealed record LoggedModelRow(long Key, string ArtifactLocation, string? SourceRunId, string? ModelVersions);
+    private sealed record Origin(string? StorageLocation, string? RunId, ActiveLoggedModel? Model);
 }
 
 /// <summary>What a new version is made of; absent texts are null.</summary>
