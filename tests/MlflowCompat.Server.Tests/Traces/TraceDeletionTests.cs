@@ -144,7 +144,7 @@ public sealed class TraceDeletionTests
         await TraceRows.AssertWholeAsync(server.Database);
     }
 
-    /// <summary>Deletions of every kind, exports, assessments and links, all about the same traces.</summary>
+    /// <summary>Deletions of every kind, also by retention, exports, assessments and links, all about the same traces.</summary>
     private static async Task MeetAsync(TestServer[] servers)
     {
         const int Rounds = 25;
@@ -159,7 +159,9 @@ public sealed class TraceDeletionTests
             {
                 Task work = (worker / servers.Length % 6) switch
                 {
-                    0 => DeleteAsync(server, new { experiment_id = experiment, max_timestamp_millis = Old + random.Next(1000) }),
+                    0 when round % 2 == 0 => DeleteAsync(server, new { experiment_id = experiment, max_timestamp_millis = Old + random.Next(1000) }),
+                    0 => server.Services.GetRequiredService<TraceRetention>().DeleteOldAsync(
+                        DateTimeOffset.UtcNow - DateTimeOffset.FromUnixTimeMilliseconds(Old + random.Next(1000)), CancellationToken.None),
                     1 => DeleteAsync(server, new { experiment_id = experiment, max_timestamp_millis = Young, max_traces = random.Next(1, 20) }),
                     2 => DeleteAsync(server, new { experiment_id = experiment, request_ids = Some(random, 12).Select(span => span.MlflowId) }),
                     3 => AssessAsync(server, Some(random, 1)[0].MlflowId, random),
@@ -168,8 +170,6 @@ public sealed class TraceDeletionTests
                 };
                 await work;
             }
-
-            await server.Services.GetRequiredService<TraceRetention>().DeleteOldAsync(TimeSpan.FromDays(36_000), CancellationToken.None);
         })));
         await TraceRows.AssertWholeAsync(servers[0].Database);
 
