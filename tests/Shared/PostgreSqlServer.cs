@@ -155,6 +155,15 @@ public sealed class PostgreSqlServer : IAsyncDisposable
             await Task.Delay(10);
     }
 
+    /// <summary>How many deadlocks there were in a database, of sessions that have ended at least.</summary>
+    public static async Task<long> CountDeadlocksAsync(string connectionString)
+    {
+        await using var connection = new NpgsqlConnection(new NpgsqlConnectionStringBuilder(connectionString) { Pooling = false }.ToString());
+        await connection.OpenAsync();
+        await using var command = new NpgsqlCommand("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()", connection);
+        return (long)(await command.ExecuteScalarAsync())!;
+    }
+
     /// <summary>Stops a private cluster as an administrator would: connections are cut, everything is written out.</summary>
     public Task StopAsync() => OrderAsync("stop");
 

@@ -49,6 +49,7 @@ public sealed class AssessmentStore(Database database)
         database.WriteAsync(
             async (session, token) =>
             {
+                await HoldTraceAsync(session, traceId, token).ConfigureAwait(false);
                 var held = await FindAsync(session, traceId, id, database.Choose("FOR UPDATE", ""), token).ConfigureAwait(false) ?? throw NotFound(traceId, id);
                 var row = held.With(given, fields, StoredTime.Now());
                 await session.ExecuteLastAsync(
@@ -68,6 +69,7 @@ public sealed class AssessmentStore(Database database)
     public Task DeleteAsync(string traceId, string id, CancellationToken cancellationToken) => database.WriteAsync(
         async (session, token) =>
         {
+            await HoldTraceAsync(session, traceId, token).ConfigureAwait(false);
             var row = await FindAsync(session, traceId, id, database.Choose("FOR UPDATE", ""), token).ConfigureAwait(false);
             if (row is null)
                 return;
@@ -109,6 +111,10 @@ public sealed class AssessmentStore(Database database)
             AssessmentRow.Read,
             cancellationToken);
 
+    /// <summary>
+    /// The trace's experiment, or null. It is not deleted until the transaction ends: who changes assessments holds it first, as who deletes it
+    /// does, which takes them in an order of its own.
+    /// </summary>
     private Task<long?> HoldTraceAsync(DatabaseSession session, string traceId, CancellationToken cancellationToken) =>
         session.ScalarAsync<long>(
             database.Statement(

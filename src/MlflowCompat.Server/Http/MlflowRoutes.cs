@@ -17,6 +17,7 @@ public sealed class MlflowRoutes<TStore>(IEndpointRouteBuilder endpoints, string
 {
     private static readonly string[] GetMethods = [HttpMethods.Get, HttpMethods.Head];
     private static readonly string[] PostMethods = [HttpMethods.Post];
+    private static readonly string[] PutMethods = [HttpMethods.Put];
     private static readonly string[] PatchMethods = [HttpMethods.Patch];
     private static readonly string[] DeleteMethods = [HttpMethods.Delete];
 
@@ -31,6 +32,10 @@ public sealed class MlflowRoutes<TStore>(IEndpointRouteBuilder endpoints, string
     /// <summary>Maps POST, with the message as JSON body.</summary>
     public void Post<TRequest, TResponse>(string route, Func<TRequest, TStore, CancellationToken, Task<TResponse>> handler)
         where TRequest : class, new() => Map(BothTwins, route, PostMethods, handler);
+
+    /// <summary>Maps PUT, with the message as JSON body.</summary>
+    public void Put<TRequest, TResponse>(string route, Func<TRequest, TStore, CancellationToken, Task<TResponse>> handler)
+        where TRequest : class, new() => Map(BothTwins, route, PutMethods, handler);
 
     /// <summary>Maps PATCH, with the message as JSON body.</summary>
     public void Patch<TRequest, TResponse>(string route, Func<TRequest, TStore, CancellationToken, Task<TResponse>> handler)

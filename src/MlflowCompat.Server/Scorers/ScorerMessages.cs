@@ -89,6 +89,42 @@ public sealed class GetOnlineScoringConfigs
 /// <param name="Configs">By which of them the server scores traces as they come in: none.</param>
 public sealed record OnlineScoringConfigsResponse(List<Empty> Configs);
 
+/// <summary>scorers/online-config.</summary>
+public sealed class SetOnlineScoringConfig
+{
+    /// <summary>Required.</summary>
+    [JsonConverter(typeof(ExperimentIdConverter))]
+    public string? ExperimentId { get; set; }
+
+    /// <summary>Required: the scorer.</summary>
+    public string? Name { get; set; }
+
+    /// <summary>Required: the part of the traces, from 0 to 1.</summary>
+    public double? SampleRate { get; set; }
+
+    /// <summary>Which traces, as a search of traces has it.</summary>
+    public string? FilterString { get; set; }
+}
+
+/// <summary>How a scorer scores traces as they come in.</summary>
+/// <param name="OnlineScoringConfigId">32 hex digits, others each time that it is set.</param>
+/// <param name="ScorerId">UUID of the scorer.</param>
+/// <param name="SampleRate">The part of the traces.</param>
+/// <param name="ExperimentId">Whose traces.</param>
+/// <param name="FilterString">Which traces; null for all.</param>
+public sealed record OnlineScoringConfig(
+    string OnlineScoringConfigId,
+    string ScorerId,
+    double SampleRate,
+    string ExperimentId,
+    [property: JsonIgnore(Condition = JsonIgnoreCondition.Never)] string? FilterString);
+
+/// <summary>Answer to scorers/online-config.</summary>
+/// <param name="Config">What was set.</param>
+public sealed record OnlineScoringConfigResponse(OnlineScoringConfig Config);
+
+[JsonSerializable(typeof(SetOnlineScoringConfig))]
+[JsonSerializable(typeof(OnlineScoringConfigResponse))]
 [JsonSerializable(typeof(GetOnlineScoringConfigs))]
 [JsonSerializable(typeof(OnlineScoringConfigsResponse))]
 [JsonSerializable(typeof(RegisterScorer))]

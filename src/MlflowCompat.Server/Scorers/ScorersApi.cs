@@ -1,4 +1,5 @@
 using System.Globalization;
+using MlflowCompat.Search;
 using MlflowCompat.Server.Experiments;
 using MlflowCompat.Server.Http;
 
@@ -19,6 +20,7 @@ public static class ScorersApi
         routes.Get<ScorerRequest, GetScorerResponse>("scorers/get", Get);
         routes.Delete<ScorerRequest, Empty>("scorers/delete", Delete);
         routes.Get<GetOnlineScoringConfigs, OnlineScoringConfigsResponse>("scorers/online-configs", GetOnlineConfigs);
+        routes.Put<SetOnlineScoringConfig, OnlineScoringConfigResponse>("scorers/online-config", SetOnlineConfig);
     }
 
     private static async Task<RegisterScorerResponse> Register(RegisterScorer request, ScorerStore store, CancellationToken cancellationToken)
@@ -69,6 +71,32 @@ public static class ScorersApi
         request.ScorerIds is { Count: > 0 }
             ? Task.FromResult(new OnlineScoringConfigsResponse([]))
             : throw FieldRules.Missing("scorer_ids");
+
+    /// <summary>
+    /// How many traces a scorer is to score as they come in: none is all that can be set where nothing is scored, and needs not be kept, since it
+    /// is so without being set.
+    /// </summary>
+    private static async Task<OnlineScoringConfigResponse> SetOnlineConfig(
+        SetOnlineScoringConfig request, ScorerStore store, CancellationToken cancellationToken)
+    {
+        var (experiment, name) = (FieldRules.Required(request.ExperimentId, "experiment_id"), FieldRules.Required(request.Name, "name"));
+        var rate = FieldRules.Required(request.SampleRate, "sample_rate");
+        if (rate is not (>= 0 and <= 1))
+            throw MlflowException.InvalidValue("sample_rate", rate.ToString(CultureInfo.InvariantCulture), "it must be from 0 to 1.");
+        FilterParser.Parse(request.FilterString, Vocabularies.Traces);
+        var scorer = await store.FindAsync(ExperimentId.Parse(experiment), name, null, cancellationToken).ConfigureAwait(false)
+            ?? throw NotFound(experiment, name, null);
+        if (rate > 0)
+        {
+            throw MlflowException.InvalidValue(
+                "sample_rate",
+                rate.ToString(CultureInfo.InvariantCulture),
+                "traces are scored as they come in only with models of a gateway, and this server has none.");
+        }
+
+        return new OnlineScoringConfigResponse(new OnlineScoringConfig(
+            Guid.NewGuid().ToString("N"), scorer.ScorerId, rate, ExperimentId.Format(scorer.ExperimentId), request.FilterString));
+    }
 
     private static MlflowException NotFound(string experiment, string name, int? version) => MlflowException.NotFound(
         $"Scorer with name {MlflowException.Quote(name)}"

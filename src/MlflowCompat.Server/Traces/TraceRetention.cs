@@ -1,4 +1,3 @@
-using System.Data.Common;
 using MlflowCompat.Server.Configuration;
 using MlflowCompat.Storage;
 
@@ -35,11 +34,13 @@ public sealed class TraceRetention(Database database, ServerOptions options, ILo
         {
             try
             {
+                // Several servers on one database may do so at the same time: each deletes what it comes to first.
                 if (await DeleteOldAsync(keep, stoppingToken).ConfigureAwait(false) is > 0 and var deleted)
                     logger.OldTracesDeleted(deleted);
             }
-            catch (DbException exception)
+            catch (Exception exception) when (!stoppingToken.IsCancellationRequested)
             {
+                // Whatever it was, the server goes on, and so does this in an hour.
                 logger.TraceRetentionFailed(exception.Message);
             }
         }

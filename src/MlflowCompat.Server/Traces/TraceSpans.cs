@@ -1,6 +1,7 @@
 using System.Text;
 using System.Text.Json;
 using MlflowCompat.Artifacts;
+using MlflowCompat.Server.Artifacts;
 using MlflowCompat.Server.Assessments;
 using MlflowCompat.Server.Configuration;
 using MlflowCompat.Server.Http;
@@ -106,6 +107,28 @@ public sealed class TraceSpans(Database database, TraceStore traces, ArtifactRoo
         return true;
     }
 
+    /// <summary>
+    /// Where the files of a trace are: below the location of its experiment, by its id, whatever its tags say, so that none leads to files of
+    /// others. Null when its id, of an earlier version, names no folder.
+    /// </summary>
+    /// <exception cref="MlflowException">INVALID_PARAMETER_VALUE: the server does not serve the files of its experiment.</exception>
+    internal async Task<ArtifactLocation?> FindFolderAsync(TraceRow row, CancellationToken cancellationToken)
+    {
+        if (!TraceId.IsName(row.TraceId))
+            return null;
+        string? location;
+        var session = await database.OpenAsync(cancellationToken).ConfigureAwait(false);
+        await using (session.ConfigureAwait(false))
+        {
+            location = await session.FirstOrDefaultAsync(
+                database.Statement("SELECT artifact_location FROM experiments WHERE experiment_id = $1").Add(row.ExperimentId),
+                reader => reader.GetStringOrNull(0) ?? "",
+                cancellationToken).ConfigureAwait(false);
+        }
+
+        return location is null ? null : roots.Resolve(location).Append(ArtifactPath.Parse(TraceTags.FolderOf(row.TraceId)));
+    }
+
     private async Task WriteTraceAsync(
         StreamedObject answer,
         TraceRow row,
@@ -162,12 +185,12 @@ public sealed class TraceSpans(Database database, TraceStore traces, ArtifactRoo
     /// <summary>The spans of a trace that clients before 3.4 have put into a file; null when there is none that can be read.</summary>
     private async Task<List<ReadOnlyMemory<byte>>?> ReadFileAsync(TraceRow row, CancellationToken cancellationToken)
     {
-        if (row.Tag(TraceTags.ArtifactLocation) is not { } folder)
-            return null;
         using var bytes = new MemoryStream();
         try
         {
-            var file = roots.Resolve(folder).Append(ArtifactPath.Parse(FileName));
+            if (await FindFolderAsync(row, cancellationToken).ConfigureAwait(false) is not { } folder)
+                return null;
+            var file = folder.Append(ArtifactPath.Parse(FileName));
             var content = await file.Store.OpenAsync(file.Path, cancellationToken).ConfigureAwait(false);
             await using (content.ConfigureAwait(false))
             {

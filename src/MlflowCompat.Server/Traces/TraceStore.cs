@@ -196,50 +196,33 @@ public sealed class TraceStore(Database database, ServerOptions options)
     /// <summary>Deletes traces with all that belongs to them, a few in each transaction.</summary>
     /// <param name="experimentId">Their experiment; others are left alone.</param>
     /// <param name="traceIds">Which.</param>
-    /// <param name="cancellationToken">Gives up between two transactions.</param>
+    /// <param name="cancellationToken">Gives up between two transactions; no trace is left in part.</param>
     /// <returns>How many there were.</returns>
     public async Task<long> DeleteAsync(long experimentId, IReadOnlyList<string> traceIds, CancellationToken cancellationToken)
     {
         long deleted = 0;
         foreach (var ids in traceIds.Distinct(StringComparer.Ordinal).Order(StringComparer.Ordinal).Chunk(DeletedAtOnce))
-        {
-            deleted += await DeleteAsync(
-                () => database.Statement(
-                    "SELECT trace_id FROM trace_info WHERE trace_id = ANY($1) AND experiment_id = $2 ORDER BY trace_id FOR UPDATE",
-                    "SELECT trace_id FROM trace_info WHERE trace_id IN (SELECT value FROM json_each($1)) AND experiment_id = $2")
-                    .Add(ids).Add(experimentId),
-                cancellationToken).ConfigureAwait(false);
-        }
-
+            deleted += await DeleteAsync(experimentId, long.MaxValue, ids, cancellationToken).ConfigureAwait(false);
         return deleted;
     }
 
     /// <summary>Deletes traces that began at a time or before, the oldest first, a few in each transaction.</summary>
-    /// <param name="experimentId">Their experiment; null for all experiments.</param>
+    /// <param name="experimentId">Their experiment.</param>
     /// <param name="maxTimestamp">The time, milliseconds since 1970.</param>
     /// <param name="maxTraces">Not more than so many.</param>
-    /// <param name="cancellationToken">Gives up between two transactions.</param>
+    /// <param name="cancellationToken">Gives up between two transactions; no trace is left in part.</param>
     /// <returns>How many were deleted.</returns>
     public async Task<long> DeleteAsync(long experimentId, long maxTimestamp, long maxTraces, CancellationToken cancellationToken)
     {
         long deleted = 0;
         while (deleted < maxTraces)
         {
-            var asked = Math.Min(DeletedAtOnce, maxTraces - deleted);
-            // Who has one of them in hand, a batch of spans, is waited for by none that has others.
-            var found = await DeleteAsync(
-                () => database.Statement(
-                    """
-                    SELECT trace_id FROM trace_info WHERE trace_id IN (
-                        SELECT trace_id FROM trace_info WHERE experiment_id = $1 AND timestamp_ms <= $2 ORDER BY timestamp_ms, trace_id LIMIT $3)
-                    ORDER BY trace_id FOR UPDATE
-                    """,
-                    "SELECT trace_id FROM trace_info WHERE experiment_id = $1 AND timestamp_ms <= $2 ORDER BY timestamp_ms, trace_id LIMIT $3")
-                    .Add(experimentId).Add(maxTimestamp).Add(asked),
-                cancellationToken).ConfigureAwait(false);
-            deleted += found;
-            if (found < asked)
+            // Read without holding them: what somebody else deletes meanwhile is his, and does not count here. Only when nothing is left to read
+            // is this done.
+            var oldest = await ReadOldestAsync(experimentId, maxTimestamp, Math.Min(DeletedAtOnce, maxTraces - deleted), cancellationToken).ConfigureAwait(false);
+            if (oldest.Count == 0)
                 break;
+            deleted += await DeleteAsync(experimentId, maxTimestamp, oldest, cancellationToken).ConfigureAwait(false);
         }
 
         return deleted;
@@ -260,6 +243,8 @@ public sealed class TraceStore(Database database, ServerOptions options)
     {
         if (links.Length == 0)
             return;
+        // In order, so that two requests with the same links do not wait for each other in a circle.
+        links = [.. links.OrderBy(link => link.TraceId, StringComparer.Ordinal).ThenBy(link => link.Destination, StringComparer.Ordinal)];
         var now = StoredTime.Now();
         await database.WriteAsync(
             (session, token) => session.ExecuteLastAsync(
@@ -274,34 +259,79 @@ public sealed class TraceStore(Database database, ServerOptions options)
             cancellationToken).ConfigureAwait(false);
     }
 
-    /// <summary>Deletes traces; of those with more spans than one transaction deletes, the spans go first, in several.</summary>
-    private async Task<long> DeleteAsync(Func<Statement> which, CancellationToken cancellationToken)
+    private async Task<List<string>> ReadOldestAsync(long experimentId, long maxTimestamp, long count, CancellationToken cancellationToken)
     {
-        while (true)
+        var session = await database.OpenAsync(cancellationToken).ConfigureAwait(false);
+        await using (session.ConfigureAwait(false))
         {
-            var deleted = await database.WriteAsync((session, token) => TryDeleteAsync(session, which(), token), cancellationToken).ConfigureAwait(false);
-            if (deleted >= 0)
-                return deleted;
+            return await session.ListAsync(
+                database.Statement(
+                    "SELECT trace_id FROM trace_info WHERE experiment_id = $1 AND timestamp_ms <= $2 ORDER BY timestamp_ms, trace_id LIMIT $3")
+                    .Add(experimentId).Add(maxTimestamp).Add(count),
+                reader => reader.GetString(0),
+                cancellationToken).ConfigureAwait(false);
         }
     }
 
-    /// <summary>How many traces were deleted, or -1 when spans of them are left for another transaction.</summary>
-    private async Task<long> TryDeleteAsync(DatabaseSession session, Statement which, CancellationToken cancellationToken)
+    /// <summary>
+    /// Deletes those of some traces that are of an experiment and old enough, as many in a transaction as have not too many spans together.
+    /// </summary>
+    private async Task<long> DeleteAsync(long experimentId, long maxTimestamp, IReadOnlyList<string> traceIds, CancellationToken cancellationToken)
     {
-        var ids = await session.ListAsync(which, reader => reader.GetString(0), cancellationToken).ConfigureAwait(false);
-        if (ids.Count == 0)
-            return 0;
-        var spans = await session.ExecuteAsync(
+        long deleted = 0;
+        var left = traceIds;
+        var isInPart = false;
+        while (left.Count > 0)
+        {
+            // A trace with more spans than one transaction deletes is not left in part, whoever asked for it has gone or not.
+            (var count, left, isInPart) = await database.WriteAsync(
+                (session, token) => DeleteSomeAsync(session, experimentId, maxTimestamp, left, token),
+                isInPart ? CancellationToken.None : cancellationToken).ConfigureAwait(false);
+            deleted += count;
+        }
+
+        return deleted;
+    }
+
+    /// <summary>One transaction of a deletion: how many traces it has deleted, which are left, and whether it has deleted spans of the first of them.</summary>
+    private async Task<(long Deleted, IReadOnlyList<string> Left, bool IsInPart)> DeleteSomeAsync(
+        DatabaseSession session, long experimentId, long maxTimestamp, IReadOnlyList<string> traceIds, CancellationToken cancellationToken)
+    {
+        // In the order in which exports take them, so that nobody waits in a circle; nobody adds to them then.
+        var held = await session.ListAsync(
             database.Statement(
-                "DELETE FROM spans WHERE ctid = ANY(ARRAY(SELECT ctid FROM spans WHERE trace_id = ANY($1) LIMIT $2))",
                 """
-                DELETE FROM spans WHERE rowid IN (
-                    SELECT rowid FROM spans WHERE trace_id IN (SELECT value FROM json_each($1)) LIMIT $2)
-                """).Add(ids).Add((long)SpansDeletedAtOnce),
+                SELECT trace_id FROM trace_info WHERE trace_id = ANY($1) AND experiment_id = $2 AND timestamp_ms <= $3
+                ORDER BY trace_id FOR UPDATE
+                """,
+                """
+                SELECT trace_id FROM trace_info WHERE trace_id IN (SELECT value FROM json_each($1)) AND experiment_id = $2 AND timestamp_ms <= $3
+                ORDER BY trace_id
+                """).Add(traceIds).Add(experimentId).Add(maxTimestamp),
+            reader => reader.GetString(0),
             cancellationToken).ConfigureAwait(false);
-        if (spans == SpansDeletedAtOnce)
-            return -1;
-        // Assessments and what SQLite keeps of tags go with the row.
+        if (held.Count == 0)
+            return (0, [], false);
+        var spans = (await session.ListAsync(
+            database.Statement(
+                "SELECT trace_id, count(*) FROM spans WHERE trace_id = ANY($1) GROUP BY trace_id",
+                "SELECT trace_id, count(*) FROM spans WHERE trace_id IN (SELECT value FROM json_each($1)) GROUP BY trace_id").Add(held),
+            reader => (Trace: reader.GetString(0), Count: reader.GetInt64(1)),
+            cancellationToken).ConfigureAwait(false)).ToDictionary(row => row.Trace, row => row.Count, StringComparer.Ordinal);
+        if (spans.GetValueOrDefault(held[0]) > SpansDeletedAtOnce)
+        {
+            await session.ExecuteLastAsync(
+                database.Statement(
+                    "DELETE FROM spans WHERE ctid = ANY(ARRAY(SELECT ctid FROM spans WHERE trace_id = $1 LIMIT $2))",
+                    "DELETE FROM spans WHERE rowid IN (SELECT rowid FROM spans WHERE trace_id = $1 LIMIT $2)")
+                    .Add(held[0]).Add((long)SpansDeletedAtOnce),
+                cancellationToken).ConfigureAwait(false);
+            return (0, held, true);
+        }
+
+        long sum = 0;
+        var ids = held.TakeWhile(id => (sum += spans.GetValueOrDefault(id)) <= SpansDeletedAtOnce).ToList();
+        // Assessments and what SQLite keeps of tags go with the row, and so would spans, but one by one.
         await session.ExecuteLastAsync(
             database.Statement(
                 "DELETE FROM entity_associations WHERE source_type = 'trace' AND source_id = ANY($1)",
@@ -309,10 +339,15 @@ public sealed class TraceStore(Database database, ServerOptions options)
             cancellationToken).ConfigureAwait(false);
         await session.ExecuteLastAsync(
             database.Statement(
+                "DELETE FROM spans WHERE trace_id = ANY($1)",
+                "DELETE FROM spans WHERE trace_id IN (SELECT value FROM json_each($1))").Add(ids),
+            cancellationToken).ConfigureAwait(false);
+        await session.ExecuteLastAsync(
+            database.Statement(
                 "DELETE FROM trace_info WHERE trace_id = ANY($1)",
                 "DELETE FROM trace_info WHERE trace_id IN (SELECT value FROM json_each($1))").Add(ids),
             cancellationToken).ConfigureAwait(false);
-        return ids.Count;
+        return (ids.Count, held[ids.Count..], false);
     }
 
     private async Task<TraceRow> UpsertAsync(DatabaseSession session, NewTrace trace, CancellationToken cancellationToken)

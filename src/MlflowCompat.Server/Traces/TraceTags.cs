@@ -1,9 +1,14 @@
+using MlflowCompat.Server.Http;
+
 namespace MlflowCompat.Server.Traces;
 
 /// <summary>Tags and metadata of traces that mean something to the server.</summary>
 internal static class TraceTags
 {
-    /// <summary>Where the files of a trace are.</summary>
+    /// <summary>
+    /// Tells clients where the files of a trace are. The server sets it, as it sets the artifact_uri of a run, and nobody changes it; it does
+    /// not itself go by it (<see cref="FolderOf"/>).
+    /// </summary>
     public const string ArtifactLocation = "mlflow.artifactLocation";
 
     /// <summary>Where its spans are.</summary>
@@ -30,6 +35,20 @@ internal static class TraceTags
     /// <summary>Metadata: how many spans it has, as JSON.</summary>
     public const string SizeStats = "mlflow.trace.sizeStats";
 
+    /// <summary>Where the files of a trace are below the location of its experiment.</summary>
+    public static string FolderOf(string traceId) => $"traces/{traceId}/artifacts";
+
+    /// <summary>Whether clients may change a tag.</summary>
+    public static bool IsChangeable(string key) => key != ArtifactLocation;
+
+    /// <summary>Refuses to change a tag that is the server's.</summary>
+    /// <exception cref="MlflowException">INVALID_PARAMETER_VALUE.</exception>
+    public static void RequireChangeable(string key)
+    {
+        if (!IsChangeable(key))
+            throw MlflowException.InvalidValue("key", MlflowException.Quote(key), "where the files of a trace are is for the server to say.");
+    }
+
     /// <summary>The tags that the server gives a new trace.</summary>
     /// <param name="experimentLocation">Artifact location of its experiment; null when it is not known, because the trace is there already.</param>
     /// <param name="traceId">The trace.</param>
@@ -38,7 +57,7 @@ internal static class TraceTags
     {
         var tags = new Dictionary<string, string>(StringComparer.Ordinal);
         if (experimentLocation is not null)
-            tags.Add(ArtifactLocation, Configuration.ArtifactRoots.Append(experimentLocation, $"traces/{traceId}/artifacts"));
+            tags.Add(ArtifactLocation, Configuration.ArtifactRoots.Append(experimentLocation, FolderOf(traceId)));
         if (hasSpans)
             tags.Add(SpansLocation, TrackingStore);
         return tags;

@@ -61,7 +61,7 @@ public static class TracesApi
     {
         const string Info = "trace.trace_info";
         var given = request.Trace?.TraceInfo ?? throw FieldRules.Missing(request.Trace is null ? "trace" : Info);
-        var traceId = FieldRules.MaxLength(FieldRules.Required(given.TraceId, $"{Info}.trace_id"), TraceId.MaxLength, $"{Info}.trace_id");
+        var traceId = TraceId.Parse(given.TraceId, $"{Info}.trace_id");
         var now = StoredTime.Now();
         var trace = new NewTrace(
             traceId,
@@ -140,6 +140,7 @@ public static class TracesApi
     private static async Task<Empty> SetTag(TraceTagFields request, TraceStore store, CancellationToken cancellationToken)
     {
         var key = FieldRules.Key(request.Key, "key", "key");
+        TraceTags.RequireChangeable(key);
         await store.SetTagAsync(request.Trace, key, TagValue(request.Value, "value", store), cancellationToken).ConfigureAwait(false);
         return Empty.Value;
     }
@@ -147,6 +148,7 @@ public static class TracesApi
     private static async Task<Empty> DeleteTag(TraceTagFields request, TraceStore store, CancellationToken cancellationToken)
     {
         var key = FieldRules.Required(request.Key, "key");
+        TraceTags.RequireChangeable(key);
         await store.DeleteTagAsync(request.Trace, key, cancellationToken).ConfigureAwait(false);
         return Empty.Value;
     }
@@ -261,7 +263,8 @@ public static class TracesApi
             request.TimestampMs ?? 0,
             status,
             MetadataOf(request.RequestMetadata?.Select(entry => (entry.Key ?? "", entry.Value)), "request_metadata"),
-            TagsOf(request.Tags?.Select(tag => (tag.Key ?? "", tag.Value)), "tags", store),
+            // Clients 2.x send back what they were given, the tag of the server among it.
+            TagsOf(request.Tags?.Select(tag => (tag.Key ?? "", tag.Value)), "tags", store).FindAll(tag => TraceTags.IsChangeable(tag.Key!)),
             cancellationToken).ConfigureAwait(false);
         return new TraceInfoResponse(row.ToInfo());
     }
@@ -281,18 +284,15 @@ public static class TracesApi
 
         var services = context.RequestServices;
         var row = await services.GetRequiredService<TraceStore>().GetAsync(traceId, context.RequestAborted).ConfigureAwait(false);
-        if (string.IsNullOrEmpty(attachment)
-            && await services.GetRequiredService<TraceSpans>().TryWriteFileAsync(traceId, context.Response, context.RequestAborted).ConfigureAwait(false))
-        {
+        var spans = services.GetRequiredService<TraceSpans>();
+        if (string.IsNullOrEmpty(attachment) && await spans.TryWriteFileAsync(traceId, context.Response, context.RequestAborted).ConfigureAwait(false))
             return;
-        }
 
-        var files = services.GetRequiredService<ArtifactFiles>();
-        var folder = row.Tag(TraceTags.ArtifactLocation) ?? throw NoFile(traceId);
+        var folder = await spans.FindFolderAsync(row, context.RequestAborted).ConfigureAwait(false) ?? throw NoFile(traceId);
         var path = ArtifactPath.Parse(string.IsNullOrEmpty(attachment) ? TraceSpans.FileName : $"{AttachmentFolder}/{attachment}");
         try
         {
-            await files.SendAsync(context, files.Roots.Resolve(folder).Append(path)).ConfigureAwait(false);
+            await services.GetRequiredService<ArtifactFiles>().SendAsync(context, folder.Append(path)).ConfigureAwait(false);
         }
         catch (MlflowException exception) when (exception.Code == ErrorCode.ResourceDoesNotExist && string.IsNullOrEmpty(attachment))
         {

@@ -98,33 +98,39 @@ public sealed class WebhookStore(Database database, WebhookSecrets secrets, Webh
         var updated = await database.WriteAsync(
             async (session, token) =>
             {
-                var changed = await session.ExecuteAsync(
+                // Waits for events that are being told to it, so that below they are seen.
+                var before = await session.FirstOrDefaultAsync(
+                    database.Statement(
+                        "SELECT status FROM webhooks WHERE webhook_id = $1 AND deleted_at IS NULL FOR UPDATE",
+                        "SELECT status FROM webhooks WHERE webhook_id = $1 AND deleted_at IS NULL").Add(id),
+                    reader => reader.GetString(0),
+                    token).ConfigureAwait(false) ?? throw NotFound(id);
+                var statements = new List<Statement>
+                {
                     database.Statement("""
                         UPDATE webhooks SET name = COALESCE($2, name), description = COALESCE($3, description), url = COALESCE($4, url),
                             secret = COALESCE($5, secret), status = COALESCE($6, status), updated_at = $7
-                        WHERE webhook_id = $1 AND deleted_at IS NULL
+                        WHERE webhook_id = $1
                         """)
                         .Add(id).Add(name).Add(description).Add(url).Add(encrypted)
                         .Add(status is { } given ? ProtoEnumConverter<WebhookStatus>.NameOf(given) : null).AddTime(StoredTime.Now()),
-                    token).ConfigureAwait(false);
-                if (changed == 0)
-                    throw NotFound(id);
-                var further = new List<Statement>();
+                };
                 if (events is not null)
                 {
-                    further.Add(database.Statement("DELETE FROM webhook_events WHERE webhook_id = $1").Add(id));
-                    further.AddRange(Subscriptions(id, events));
+                    statements.Add(database.Statement("DELETE FROM webhook_events WHERE webhook_id = $1").Add(id));
+                    statements.AddRange(Subscriptions(id, events));
                 }
 
-                // Whoever switches a webhook off wants to hear no more, also of what happened before.
-                if (status == WebhookStatus.Disabled)
+                // Whoever switches a webhook off wants to hear no more, also of what happened before: nor when it is switched on again, of an
+                // event that had found it active and came to its end only when it was off.
+                if (status == WebhookStatus.Disabled || (status == WebhookStatus.Active && before != "ACTIVE"))
                 {
-                    further.Add(database.Statement("""
+                    statements.Add(database.Statement("""
                         UPDATE webhook_deliveries SET status = 'cancelled', finished_at = $2 WHERE webhook_id = $1 AND status = 'pending'
                         """).Add(id).AddTime(StoredTime.Now()));
                 }
 
-                await session.ExecuteAsync(further, token).ConfigureAwait(false);
+                await session.ExecuteAsync(statements, token).ConfigureAwait(false);
                 return (await FindAsync(session, id, token).ConfigureAwait(false))!;
             },
             cancellationToken).ConfigureAwait(false);

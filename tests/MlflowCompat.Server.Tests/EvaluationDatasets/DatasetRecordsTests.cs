@@ -295,6 +295,7 @@ public sealed class DatasetRecordsTests
         await server.UpsertAsync(id, Enumerable.Range(0, 4).Select(i => new { inputs = new { i } }));
         await Task.Delay(2);
         await server.UpsertAsync(id, Enumerable.Range(2, 6).Select(i => new { inputs = new { i }, outputs = "later" }));
+        Assert.Equal(8, JsonNode.Parse((string)(await server.GetAsync($"{Route}{id}/records?max_results=0"))["records"]!)!.AsArray().Count);
         Assert.Equal(Enumerable.Range(0, 8), (await server.RecordsAsync(id, pageSize == 0 ? null : pageSize)).Select(record => (int)record["inputs"]!["i"]!));
     }
 

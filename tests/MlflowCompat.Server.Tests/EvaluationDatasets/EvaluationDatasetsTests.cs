@@ -166,6 +166,9 @@ public sealed class EvaluationDatasetsTests
     [BothDatabases("""{"tags": "null"}""", "tags")]
     [BothDatabases("""{"tags": "{"}""", "tags")]
     [BothDatabases("""{"tags": "[{}]"}""", "tags")]
+    [BothDatabases("""{"tags": "{\"\": \"v\"}"}""", "tags.key")]
+    [BothDatabases("""{"tags": "{\"k\": \"\\u0000\"}"}""", "tags")]
+    [BothDatabases("""{"tags": "{\"k\": \"\\ud83d\"}"}""", "tags")]
     public async Task SetTags_WithSomethingWrong_IsRefused(DatabaseKind kind, string message, string part)
     {
         var server = await TestServer.SharedAsync(kind);
@@ -191,6 +194,13 @@ public sealed class EvaluationDatasetsTests
         await server.PostNotFoundAsync($"{Route}{id}/add-experiments", new { experiment_ids = new[] { "0", "999999999" } }, "No Experiment with id=999999999");
         await server.PostNotFoundAsync($"{Route}{id}/add-experiments", new { experiment_ids = new[] { "0", "x" } }, "No Experiment with id=x");
         AssertJson(JsonSerializer.Serialize(new { experiment_ids = experiments }), Sorted(await server.GetAsync($"{Route}{id}/experiment-ids")));
+
+        foreach (var route in (string[])["add-experiments", "remove-experiments"])
+        {
+            await server.SendInvalidAsync(HttpMethod.Post, $"{Route}{id}/{route}", """{"experiment_ids": "1"}""", "experiment_ids");
+            await server.SendInvalidAsync(HttpMethod.Post, $"{Route}{id}/{route}", """{"experiment_ids": [null]}""", "experiment_ids");
+            await server.PostInvalidAsync($"{Route}{id}/{route}", new { experiment_ids = new[] { new string('1', 51) } }, "'experiment_ids[0]' exceeds");
+        }
 
         var left = await RemoveAsync(experiments[0], "999999999", "x");
         AssertJson(JsonSerializer.Serialize(experiments[1..]), Sorted(left)["experiment_ids"]);

@@ -1,6 +1,5 @@
 using System.Globalization;
 using MlflowCompat.Storage;
-using Npgsql;
 
 namespace MlflowCompat.Server.Tests.Runs;
 
@@ -34,14 +33,6 @@ public sealed class TwoServersTests
         foreach (var server in new[] { first, second })
             Assert.Equal(0, (await server.StopAsync(CancellationToken.None)).ExitCode);
         await PostgreSqlServer.UntilNobodyIsConnectedAsync(database.Address);
-        Assert.Equal(0, await DeadlocksAsync(database.Address));
-    }
-
-    private static async Task<long> DeadlocksAsync(string address)
-    {
-        await using var connection = new NpgsqlConnection(new NpgsqlConnectionStringBuilder(address) { Pooling = false }.ToString());
-        await connection.OpenAsync();
-        await using var command = new NpgsqlCommand("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()", connection);
-        return (long)(await command.ExecuteScalarAsync())!;
+        Assert.Equal(0, await PostgreSqlServer.CountDeadlocksAsync(database.Address));
     }
 }

@@ -112,7 +112,9 @@ public sealed class ScorersTests
     [BothDatabases("get?name=s", "experiment_id")]
     [BothDatabases("get?experiment_id=0&name=s&version=x", "version")]
     [BothDatabases("get?experiment_id=0&name=s&version=1.5", "version")]
+    [BothDatabases("get?experiment_id=0&name=s&version=99999999999", "version")]
     [BothDatabases("online-configs", "scorer_ids")]
+    [BothDatabases("online-configs?scorer_id=x", "scorer_ids")]
     public async Task Read_WithSomethingWrong_IsRefused(DatabaseKind kind, string route, string part)
     {
         var server = await TestServer.SharedAsync(kind);
@@ -164,6 +166,88 @@ public sealed class ScorersTests
 
         await server.PostAsync("experiments/restore", new { experiment_id = deleted });
         Assert.Single((await server.GetAsync($"{Scorers}list?experiment_id={deleted}"))["scorers"]!.AsArray());
+    }
+
+    /// <summary>Where nothing is scored, a rate of 0 is all that can be set, and is what holds anyhow (contract: since-3.6 §4).</summary>
+    [Theory, BothDatabases]
+    public async Task OnlineConfig_OfRateZero_IsAnswered(DatabaseKind kind)
+    {
+        var server = await TestServer.SharedAsync(kind);
+        var experiment = await server.CreateExperimentAsync();
+        var scorer = (string)(await RegisterAsync(server, experiment, "s", "x"))["scorer_id"]!;
+        var config = (await SendAsync(server, HttpMethod.Put, "online-config", new { experiment_id = experiment, name = "s", sample_rate = 0.0, filter_string = "status = 'OK'" }))["config"]!.AsObject();
+        Assert.Matches("^[0-9a-f]{32}$", (string)config["online_scoring_config_id"]!);
+        Assert.Equal(
+            (scorer, 0.0, experiment, "status = 'OK'"),
+            ((string)config["scorer_id"]!, (double)config["sample_rate"]!, (string)config["experiment_id"]!, (string?)config["filter_string"]));
+        using var ajax = await server.SendAsync(HttpMethod.Put, "/ajax-api/3.0/mlflow/scorers/online-config", ApiServer.Json(new { experiment_id = experiment, name = "s", sample_rate = 0 }));
+        var without = JsonNode.Parse(await ajax.Content.ReadAsStringAsync())!["config"]!.AsObject();
+        Assert.True(without.ContainsKey("filter_string") && without["filter_string"] is null);
+        Assert.NotEqual((string)config["online_scoring_config_id"]!, (string)without["online_scoring_config_id"]!);
+        Assert.Equal("""{"configs":[]}""", (await server.GetAsync($"{Scorers}online-configs?scorer_ids={scorer}")).ToJsonString());
+    }
+
+    [Theory]
+    [BothDatabases("""{"name": "s", "sample_rate": 0}""", "experiment_id")]
+    [BothDatabases("""{"experiment_id": "0", "sample_rate": 0}""", "name")]
+    [BothDatabases("""{"experiment_id": "0", "name": "s"}""", "sample_rate")]
+    [BothDatabases("""{"experiment_id": "0", "name": "s", "sample_rate": "x"}""", "sample_rate")]
+    [BothDatabases("""{"experiment_id": "0", "name": "s", "sample_rate": -0.1}""", "sample_rate", "from 0 to 1")]
+    [BothDatabases("""{"experiment_id": "0", "name": "s", "sample_rate": 1.1}""", "sample_rate", "from 0 to 1")]
+    [BothDatabases("""{"experiment_id": "0", "name": "s", "sample_rate": "NaN"}""", "sample_rate")]
+    [BothDatabases("""{"experiment_id": "0", "name": "s", "sample_rate": 0, "filter_string": "nonsense"}""", "nonsense")]
+    [BothDatabases("""{"experiment_id": "0", "name": "s", "sample_rate": 0, "filter_string": 5}""", "filter_string")]
+    public async Task OnlineConfig_WithSomethingWrong_IsRefused(DatabaseKind kind, string message, params string[] parts)
+    {
+        var server = await TestServer.SharedAsync(kind);
+        using var answer = await server.SendAsync(HttpMethod.Put, Scorers + "online-config", ApiServer.JsonText(message));
+        await ApiServer.AssertErrorAsync(answer, HttpStatusCode.BadRequest, "INVALID_PARAMETER_VALUE", parts);
+    }
+
+    [Theory, BothDatabases]
+    public async Task OnlineConfig_OfAnUnknownScorerOrAboveZero_IsRefused(DatabaseKind kind)
+    {
+        var server = await TestServer.SharedAsync(kind);
+        var experiment = await server.CreateExperimentAsync();
+        await RegisterAsync(server, experiment, "s", "x");
+        foreach (var (id, name, rate, status, code, part) in new[]
+        {
+            (experiment, "other", 0.5, HttpStatusCode.NotFound, "RESOURCE_DOES_NOT_EXIST", "\"other\" not found"),
+            ("999999999", "s", 0, HttpStatusCode.NotFound, "RESOURCE_DOES_NOT_EXIST", "999999999"),
+            (experiment, "s", 0.5, HttpStatusCode.BadRequest, "INVALID_PARAMETER_VALUE", "gateway"),
+            (experiment, "s", 1, HttpStatusCode.BadRequest, "INVALID_PARAMETER_VALUE", "gateway"),
+        })
+        {
+            using var answer = await server.SendAsync(HttpMethod.Put, Scorers + "online-config", ApiServer.Json(new { experiment_id = id, name, sample_rate = rate }));
+            await ApiServer.AssertErrorAsync(answer, status, code, part);
+        }
+    }
+
+    [Theory, BothDatabases]
+    public async Task Routes_AreTheSameUnderBothPrefixesAndNoOther(DatabaseKind kind)
+    {
+        var server = await TestServer.SharedAsync(kind);
+        var experiment = await server.CreateExperimentAsync();
+        await server.PostAsync("/ajax-api/3.0/mlflow/scorers/register", new { experiment_id = int.Parse(experiment, null), name = "s", serialized_scorer = "x" });
+        foreach (var route in (string[])["list?", "versions?name=s&", "get?name=s&", "get?name=s&version=1&"])
+        {
+            var query = $"{route}experiment_id={experiment}";
+            Assert.Equal((await server.GetAsync(Scorers + query)).ToJsonString(), (await server.GetAsync("/ajax-api/3.0/mlflow/scorers/" + query)).ToJsonString());
+        }
+
+        foreach (var (method, route, status) in new[]
+        {
+            (HttpMethod.Get, $"/api/2.0/mlflow/scorers/list?experiment_id={experiment}", HttpStatusCode.NotFound),
+            (HttpMethod.Get, Scorers + "nothing", HttpStatusCode.NotFound),
+            (HttpMethod.Post, Scorers + "delete", HttpStatusCode.MethodNotAllowed),
+            (HttpMethod.Post, Scorers + "online-config", HttpStatusCode.MethodNotAllowed),
+            (HttpMethod.Put, Scorers + "register", HttpStatusCode.MethodNotAllowed),
+        })
+        {
+            using var answer = await server.SendAsync(method, route);
+            Assert.Equal((route, status), (route, answer.StatusCode));
+            Assert.Equal("text/html", answer.Content.Headers.ContentType?.MediaType);
+        }
     }
 
     [Theory, BothDatabases]

@@ -345,6 +345,67 @@ public sealed class WebhookDeliveryTests
         Assert.Empty(await WebhookCalls.DeliveriesAsync(server.Database));
     }
 
+    /// <summary>An event whose transaction ends only when the webhook is off leaves a delivery behind that nobody has called back.</summary>
+    [Theory, BothDatabases]
+    public async Task SwitchingOnAgain_CallsBackWhatWasLeftBehind(DatabaseKind kind)
+    {
+        await using var receiver = await WebhookReceiver.StartAsync();
+        await using var server = await WebhookCalls.StartServerAsync(kind);
+        var id = (string)(await server.CreateWebhookAsync(receiver.Url))["webhook_id"]!;
+        await server.PatchWebhookAsync(id, new { status = "DISABLED" });
+        await server.Database.WriteAsync((session, token) => session.ExecuteAsync(LeftBehind(server, id), token), CancellationToken.None);
+
+        await server.PatchWebhookAsync(id, new { description = "still off" });
+        Assert.Equal("pending", Assert.Single(await WebhookCalls.DeliveriesAsync(server.Database)).Status);
+        await server.PatchWebhookAsync(id, new { status = "ACTIVE" });
+        await server.HappenAsync(Happened);
+        Assert.Equal(Happened.Payload, Encoding.UTF8.GetString((await receiver.UntilAsync(1))[0].Body));
+        Assert.Equal(["cancelled", "delivered"], (await WebhookCalls.UntilFinishedAsync(server.Database, 2)).Select(delivery => delivery.Status));
+    }
+
+    /// <summary>What waits of a webhook that is on is not called back by a PATCH that says so once more.</summary>
+    [Theory, BothDatabases]
+    public async Task SwitchingOnWhatIsOn_LeavesWhatWaits(DatabaseKind kind)
+    {
+        await using var receiver = await WebhookReceiver.StartAsync((context, _) =>
+        {
+            context.Response.StatusCode = 503;
+            context.Response.Headers.RetryAfter = "3600";
+            return Task.CompletedTask;
+        });
+        await using var server = await WebhookCalls.StartServerAsync(kind);
+        var id = (string)(await server.CreateWebhookAsync(receiver.Url))["webhook_id"]!;
+        await server.HappenAsync(Happened);
+        await receiver.UntilAsync(1);
+        await server.PatchWebhookAsync(id, new { status = "ACTIVE" });
+        Assert.Equal("pending", Assert.Single(await WebhookCalls.DeliveriesAsync(server.Database)).Status);
+    }
+
+    /// <summary>On PostgreSQL a webhook may be switched off while an event is being told to it: the switch waits, and calls it back.</summary>
+    [Fact]
+    public async Task SwitchingOff_WhileAnEventHappens_CallsItBack()
+    {
+        await using var receiver = await WebhookReceiver.StartAsync();
+        await using var server = await WebhookCalls.StartServerAsync(DatabaseKind.PostgreSql);
+        var id = (string)(await server.CreateWebhookAsync(receiver.Url))["webhook_id"]!;
+        Task? switching = null;
+        await server.Database.WriteAsync(
+            async (session, token) =>
+            {
+                await session.ExecuteAsync(LeftBehind(server, id), token);
+                switching = server.PatchWebhookAsync(id, new { status = "DISABLED" });
+                await Task.Delay(200, token);
+            },
+            CancellationToken.None);
+        await switching!;
+        Assert.Equal("cancelled", Assert.Single(await WebhookCalls.DeliveriesAsync(server.Database)).Status);
+    }
+
+    /// <summary>What an event does in its transaction.</summary>
+    private static Statement LeftBehind(TestServer server, string webhookId) => server.Database.Statement("""
+        INSERT INTO webhook_deliveries (delivery_id, webhook_id, payload, created_at, next_attempt_at) VALUES ($1, $2, '{"left": "behind"}', $3, $3)
+        """).Add(Guid.NewGuid()).Add(webhookId).AddTime(StoredTime.Now());
+
     [Theory, BothDatabases]
     public async Task EventThatIsNotCommitted_IsNotDelivered(DatabaseKind kind)
     {
