@@ -1,5 +1,5 @@
 using System.Buffers;
-using System.IO.Compression;
+using System.Runtime.InteropServices;
 using System.Text;
 using System.Text.Json.Serialization;
 using MlflowCompat.Server.Experiments;
@@ -153,38 +153,50 @@ public static class OtlpApi
     }
 
     /// <summary>The body, unpacked; never more than what is allowed, however small it was packed.</summary>
-    private static async Task<ReadOnlyMemory<byte>> ReadAsync(HttpContext context)
+    private static async Task<Memory<byte>> ReadAsync(HttpContext context)
     {
         var request = context.Request;
         if (request.ContentLength > MaxBytes)
             throw new OtlpTooLargeException($"{MaxBytes} bytes");
         var encoding = request.Headers.ContentEncoding.ToString().Trim().ToUpperInvariant();
-        Stream source = encoding switch
+        switch (encoding)
         {
-            "" or "IDENTITY" => request.Body,
-            "GZIP" or "X-GZIP" => new GZipStream(request.Body, CompressionMode.Decompress),
-            "DEFLATE" => new ZLibStream(request.Body, CompressionMode.Decompress),
-            _ => throw new OtlpFormatException("its Content-Encoding is neither gzip nor deflate"),
-        };
-        var body = new ArrayBufferWriter<byte>((int)Math.Clamp(request.ContentLength ?? 0, 4096, 1024 * 1024));
-        try
+            case "" or "IDENTITY":
+                return await ReadToEndAsync(context, request.Body).ConfigureAwait(false);
+            case not ("GZIP" or "X-GZIP" or "DEFLATE"):
+                throw new OtlpFormatException("its Content-Encoding is neither gzip nor deflate");
+        }
+
+        var packed = await PackedBody.OpenAsync(request.Body, encoding != "DEFLATE", MaxBytes, context.RequestAborted).ConfigureAwait(false);
+        var unpacked = packed.Unpack();
+        await using (unpacked.ConfigureAwait(false))
         {
-            int read;
-            while ((read = await source.ReadAsync(body.GetMemory(4096), context.RequestAborted).ConfigureAwait(false)) > 0)
+            try
             {
-                body.Advance(read);
-                if (body.WrittenCount > MaxBytes)
-                    throw new OtlpTooLargeException($"{MaxBytes} bytes");
+                var body = await ReadToEndAsync(context, unpacked).ConfigureAwait(false);
+                return packed.IsWhole ? body : throw PackedBody.NotWhole();
+            }
+            catch (InvalidDataException)
+            {
+                throw PackedBody.NotWhole();
             }
         }
-        catch (InvalidDataException)
+    }
+
+    private static async Task<Memory<byte>> ReadToEndAsync(HttpContext context, Stream source)
+    {
+        var body = new ArrayBufferWriter<byte>((int)Math.Clamp(context.Request.ContentLength ?? 0, 4096, 1024 * 1024));
+        int read;
+        while ((read = await source.ReadAsync(body.GetMemory(4096), context.RequestAborted).ConfigureAwait(false)) > 0)
         {
-            throw new OtlpFormatException("its body is not what its Content-Encoding says, or not all of it");
+            body.Advance(read);
+            if (body.WrittenCount > MaxBytes)
+                throw new OtlpTooLargeException($"{MaxBytes} bytes");
         }
 
         if (body.WrittenCount > HugeBytes)
             context.Response.OnCompleted(RequestBinding.GiveMemoryBackAsync);
-        return body.WrittenMemory;
+        return MemoryMarshal.AsMemory(body.WrittenMemory);
     }
 }
 
