@@ -156,8 +156,14 @@ internal static class SpanJson
     private static void WriteEvents(ref Utf8JsonReader reader, Utf8JsonWriter writer)
     {
         var any = false;
-        while (reader.Read() && reader.TokenType == JsonTokenType.StartObject)
+        while (reader.Read() && reader.TokenType != JsonTokenType.EndArray)
         {
+            if (reader.TokenType != JsonTokenType.StartObject)
+            {
+                reader.Skip();
+                continue;
+            }
+
             if (!any)
                 writer.WriteStartArray("events"u8);
             any = true;
@@ -229,6 +235,7 @@ internal static class SpanJson
         try
         {
             var json = rented.AsSpan(0, reader.CopyString(rented));
+            LoneSurrogates.Replace(json);
             if (json.SequenceEqual("null"u8))
                 return;
             writer.WritePropertyName("value"u8);
