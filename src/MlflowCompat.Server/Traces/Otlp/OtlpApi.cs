@@ -24,6 +24,11 @@ public static class OtlpApi
     /// <summary>How much the spans of an export may be when they are stored, in bytes: names and escapes make them longer than they came.</summary>
     private const long MaxContentBytes = 128 * 1024 * 1024;
 
+    /// <summary>
+    /// How many spans beyond <see cref="SpanLimits"/> an export may have: the work on them is lost, and a request of little bytes may have many.
+    /// </summary>
+    private const int MaxTooLarge = 100;
+
     /// <summary>Bytes above which the memory that an export needed is given back to the system as soon as it is answered.</summary>
     private const int HugeBytes = 8 * 1024 * 1024;
 
@@ -105,9 +110,10 @@ public static class OtlpApi
 
         void Take(OtlpSpan? span)
         {
-            if (span is null || SpanRow.From(span) is not { Content.Length: <= SpanLimits.MaxBytes } row)
+            if (span is null || TryConvert(span) is not { } row)
             {
-                tooLarge++;
+                if (++tooLarge > MaxTooLarge)
+                    throw new OtlpTooLargeException($"{MaxTooLarge} spans of more than {SpanLimits.Message}");
                 return;
             }
 
@@ -117,6 +123,19 @@ public static class OtlpApi
             if (contentBytes > MaxContentBytes)
                 throw new OtlpTooLargeException($"{MaxContentBytes} bytes when it is stored");
             spans.Add(row);
+        }
+    }
+
+    /// <summary>The span as it is stored; null when it exceeds <see cref="SpanLimits"/> in that form.</summary>
+    private static SpanRow? TryConvert(OtlpSpan span)
+    {
+        try
+        {
+            return SpanRow.From(span);
+        }
+        catch (SpanTooLargeException)
+        {
+            return null;
         }
     }
 
@@ -138,7 +157,7 @@ public static class OtlpApi
         {
             // partial_success = 1 { rejected_spans = 1, error_message = 2 }; nothing of it is as long as 128.
             var text = Encoding.ASCII.GetBytes(reason);
-            byte[] inner = [0x08, (byte)Math.Min(tooLarge, 127), 0x12, (byte)text.Length, .. text];
+            byte[] inner = [0x08, (byte)tooLarge, 0x12, (byte)text.Length, .. text];
             message = [0x0A, (byte)inner.Length, .. inner];
         }
 
