@@ -68,4 +68,7 @@ internal static partial class LogMessages
 
     [LoggerMessage(20, LogLevel.Warning, "traces: deletion of old ones put off: {Reason}")]
     public static partial void TraceRetentionFailed(this ILogger logger, string reason);
+
+    [LoggerMessage(21, LogLevel.Debug, "{Method} {Path}: the client has gone")]
+    public static partial void ClientHasGone(this ILogger logger, string method, string path);
 }

@@ -1,3 +1,4 @@
+using Microsoft.AspNetCore.Connections;
 using MlflowCompat.Artifacts;
 using MlflowCompat.Search;
 using MlflowCompat.Storage;
@@ -29,6 +30,18 @@ public static class ErrorResponses
     private static Task AnswerAsync(HttpContext context, Exception exception, ILogger logger)
     {
         context.Response.Clear();
+        var method = context.Request.Method;
+        var path = context.Request.Path.Value ?? "";
+        if (IsOfClientThatHasGone(context, exception))
+        {
+            // Nobody is there to read an answer, of which a part may lie written already; the status is for the log. Kestrel would go on reading
+            // the body, and log that it failed.
+            logger.ClientHasGone(method, path);
+            context.Response.StatusCode = StatusCodes.Status499ClientClosedRequest;
+            context.Abort();
+            return Task.CompletedTask;
+        }
+
         switch (exception)
         {
             case MlflowException known:
@@ -36,11 +49,6 @@ public static class ErrorResponses
 
             case SearchSyntaxException syntax:
                 return context.Response.WriteErrorAsync(ErrorCode.InvalidParameterValue, syntax.Message);
-
-            case OperationCanceledException when context.RequestAborted.IsCancellationRequested:
-                // Nobody is there to read an answer, of which a part may lie written already; the status is for the log.
-                context.Response.StatusCode = StatusCodes.Status499ClientClosedRequest;
-                return Task.CompletedTask;
 
             case WriteQueueFullException full:
                 context.Response.Headers.RetryAfter = RetryAfterSeconds;
@@ -50,8 +58,6 @@ public static class ErrorResponses
                 return context.Response.WriteErrorAsync(ErrorCode.InvalidParameterValue, $"Bad request: {bad.Message}");
         }
 
-        var method = context.Request.Method;
-        var path = context.Request.Path.Value ?? "";
         if (exception is ArtifactStoreException store)
         {
             var code = Code(store.Fault);
@@ -75,6 +81,23 @@ public static class ErrorResponses
                 return context.Response.WriteErrorAsync(
                     ErrorCode.InternalError, $"Internal error while handling {method} {path}; the server's log has the details.");
         }
+    }
+
+    /// <summary>
+    /// Whether a request ended because its client did: given up, or cut off in the middle of a body, which whoever was reading it may have
+    /// taken for a failure of what it was reading for.
+    /// </summary>
+    private static bool IsOfClientThatHasGone(HttpContext context, Exception exception)
+    {
+        if (exception is OperationCanceledException && context.RequestAborted.IsCancellationRequested)
+            return true;
+        for (var cause = exception; cause is not null; cause = cause.InnerException)
+        {
+            if (cause is ConnectionResetException or ConnectionAbortedException)
+                return true;
+        }
+
+        return false;
     }
 
     private static ErrorCode Code(ArtifactFault fault) => fault switch

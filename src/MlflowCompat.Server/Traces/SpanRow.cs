@@ -40,6 +40,7 @@ internal sealed record SpanRow(
 
     /// <summary>Translates a span.</summary>
     /// <exception cref="SpanFormatException">Its ids are of the wrong form.</exception>
+    /// <exception cref="SpanTooLargeException">It is more than is stored.</exception>
     public static SpanRow From(OtlpSpan span)
     {
         if (span.TraceId.Length != TraceIdBytes || !span.TraceId.AsSpan().ContainsAnyExcept((byte)0))

@@ -1,5 +1,6 @@
 using System.Text;
 using System.Text.Json;
+using System.Text.Unicode;
 using MlflowCompat.Artifacts;
 using MlflowCompat.Server.Artifacts;
 using MlflowCompat.Server.Assessments;
@@ -170,7 +171,9 @@ public sealed class TraceSpans(Database database, TraceStore traces, ArtifactRoo
             return 0;
         try
         {
-            using var document = JsonDocument.Parse(stats);
+            var json = Encoding.UTF8.GetBytes(stats);
+            LoneSurrogates.Replace(json);
+            using var document = JsonDocument.Parse(json);
             return document.RootElement.ValueKind == JsonValueKind.Object
                 && document.RootElement.TryGetProperty("num_spans", out var count) && count.ValueKind == JsonValueKind.Number && count.TryGetInt64(out var number)
                 ? number
@@ -185,7 +188,6 @@ public sealed class TraceSpans(Database database, TraceStore traces, ArtifactRoo
     /// <summary>The spans of a trace that clients before 3.4 have put into a file; null when there is none that can be read.</summary>
     private async Task<List<ReadOnlyMemory<byte>>?> ReadFileAsync(TraceRow row, CancellationToken cancellationToken)
     {
-        using var bytes = new MemoryStream();
         try
         {
             if (await FindFolderAsync(row, cancellationToken).ConfigureAwait(false) is not { } folder)
@@ -196,10 +198,14 @@ public sealed class TraceSpans(Database database, TraceStore traces, ArtifactRoo
             {
                 if (content.Entry.Size > MaxFileBytes)
                     return null;
-                await content.CopyToAsync(bytes, 0, content.Entry.Size, cancellationToken).ConfigureAwait(false);
+                var bytes = new byte[content.Entry.Size];
+                using var copy = new MemoryStream(bytes);
+                await content.CopyToAsync(copy, 0, bytes.Length, cancellationToken).ConfigureAwait(false);
+                if (!Utf8.IsValid(bytes))
+                    return null;
+                LoneSurrogates.Replace(bytes);
+                return Split(bytes);
             }
-
-            return Split(bytes.ToArray());
         }
         catch (Exception exception) when (exception is MlflowException or JsonException
             or ArtifactStoreException { Fault: ArtifactFault.NotFound or ArtifactFault.NotAFile or ArtifactFault.InvalidPath or ArtifactFault.Refused })
@@ -209,16 +215,59 @@ public sealed class TraceSpans(Database database, TraceStore traces, ArtifactRoo
         }
     }
 
-    /// <summary>The spans of such a file; those of another form, as clients 2.x write them, are left out.</summary>
+    /// <summary>
+    /// The spans of such a file, as parts of it; those of another form, as clients 2.x write them, are left out. A file may be
+    /// full of tiny values, of which a parsed document would be many times as large, so it is read token by token.
+    /// </summary>
+    /// <exception cref="JsonException">It is no JSON.</exception>
     private static List<ReadOnlyMemory<byte>> Split(ReadOnlyMemory<byte> json)
     {
-        using var document = JsonDocument.Parse(json);
-        return document.RootElement.ValueKind == JsonValueKind.Object
-            && document.RootElement.TryGetProperty("spans", out var spans) && spans.ValueKind == JsonValueKind.Array
-            ? [.. spans.EnumerateArray()
-                .Where(span => span.ValueKind == JsonValueKind.Object && span.TryGetProperty("span_id", out _) && span.TryGetProperty("trace_id", out _))
-                .Select(span => (ReadOnlyMemory<byte>)Encoding.UTF8.GetBytes(span.GetRawText()))]
-            : [];
+        var spans = new List<ReadOnlyMemory<byte>>();
+        var reader = new Utf8JsonReader(json.Span);
+        reader.Read();
+        if (reader.TokenType != JsonTokenType.StartObject)
+            return spans;
+        while (reader.Read() && reader.TokenType == JsonTokenType.PropertyName)
+        {
+            var areSpans = reader.ValueTextEquals("spans"u8);
+            reader.Read();
+            if (!areSpans || reader.TokenType != JsonTokenType.StartArray)
+            {
+                reader.Skip();
+                continue;
+            }
+
+            while (reader.Read() && reader.TokenType != JsonTokenType.EndArray)
+            {
+                var start = (int)reader.TokenStartIndex;
+                if (SkipSpan(ref reader))
+                    spans.Add(json[start..(int)reader.BytesConsumed]);
+            }
+        }
+
+        // What follows the object is no JSON.
+        reader.Read();
+        return spans;
+    }
+
+    /// <summary>Passes over a value; tells whether it is a span that says which one it is.</summary>
+    private static bool SkipSpan(ref Utf8JsonReader reader)
+    {
+        if (reader.TokenType != JsonTokenType.StartObject)
+        {
+            reader.Skip();
+            return false;
+        }
+
+        var (hasId, hasTrace) = (false, false);
+        while (reader.Read() && reader.TokenType == JsonTokenType.PropertyName)
+        {
+            hasId |= reader.ValueTextEquals("span_id"u8);
+            hasTrace |= reader.ValueTextEquals("trace_id"u8);
+            reader.Skip();
+        }
+
+        return hasId && hasTrace;
     }
 
     /// <summary>Of each trace the ids of its spans: roots first, then by start.</summary>

@@ -1,4 +1,5 @@
 using System.Net;
+using System.Text;
 using System.Text.Json.Nodes;
 using MlflowCompat.Storage;
 
@@ -133,5 +134,72 @@ public sealed class TraceSpansTests
             using var response = await server.SendAsync(HttpMethod.Put, $"/api/2.0/mlflow-artifacts/artifacts/{experiment}/traces/{id}/artifacts/{path}", body);
             Assert.Equal(HttpStatusCode.OK, response.StatusCode);
         }
+    }
+
+    [Theory, BothDatabases]
+    public async Task BatchGet_FilesOfAnyContent_TakeNoOtherTraceAlong(DatabaseKind kind)
+    {
+        var server = await TestServer.SharedAsync(kind);
+        var experiment = await server.CreateExperimentAsync();
+        const string Span = """{"trace_id": "AAAAAAAAAAAAAAAAAAAAAQ==", "span_id": "AAAAAAAAAAE=", "name": "n", "attributes": {"a": "1"}}""";
+        var good = Encoding.UTF8.GetBytes($$"""{"spans": [{{Span}}]}""");
+        (byte[] File, int Spans)[] files =
+        [
+            (good, 1), (File("""{"spans": [""", Span), 0), (good[..^1], 0), ([.. good, 0x7D], 0), ([], 0), (File("no JSON"), 0), (File("[]"), 0), (File("5"), 0), (File("null"), 0),
+            (File("""{"spans": {}}"""), 0), (File("""{"spans": null}"""), 0), (File("""{"spans": [5, [], null, {}, "x"]}"""), 0), (File("""{"other": [1], "spans": [""", Span, ""","x"]}"""), 1),
+            (Encoding.Unicode.GetBytes("""{"spans": []}"""), 0), ([.. "{\"spans\": [{\"span_id\": \""u8, 0xFF, .. "\", \"trace_id\": \"\"}]}"u8], 0),
+            (File("""{"spans": """, new string('[', 1000), new string(']', 1000), "}"), 0), (File("{\"spans\": [", string.Join(',', Enumerable.Repeat("0", 3_000_000)), ",", Span, "]}"), 1),
+            (Odd("\"n\"", """ "\ud800" """), 1), (Odd("\"1\"", """ "\"\\ud800\"" """), 1), (Odd("\"a\"", """ "\ud800" """), 1), (Odd("\"name\"", """ "\ud800" """), 1),
+            (Odd("\"1\"", """ {"x": [1, {"y": "\ud800"}]} """), 1), (Odd("\"1\"", """ "{bad" """), 1), (Odd("\"1\"", $"\"{new string('[', 200)}{new string(']', 200)}\""), 1),
+            (Odd("\"n\"", "5"), 1), (Odd("\"n\"", "NaN"), 0), (Odd("{\"a\": \"1\"}", "[]"), 1),
+            (Odd("\"n\"", """ "n", "events": [5, {"name": 5, "attributes": {"\ud800": "\udc00"}}, []] """), 1),
+            (Odd("\"n\"", """ "n", "events": {}, "status": 5, "start_time_unix_nano": "x", "end_time_unix_nano": 1e999 """), 1),
+        ];
+        var ids = new List<string>();
+        foreach (var (file, _) in files)
+        {
+            var info = TraceCalls.Info(experiment);
+            info["trace_metadata"] = new JsonObject { ["mlflow.trace.sizeStats"] = """{"\ud800": 5}""" };
+            ids.Add(await server.StartTraceAsync(info));
+            using var body = new ByteArrayContent(file);
+            using var response = await server.SendAsync(HttpMethod.Put, $"/api/2.0/mlflow-artifacts/artifacts/{experiment}/traces/{ids[^1]}/artifacts/traces.json", body);
+            Assert.Equal(HttpStatusCode.OK, response.StatusCode);
+        }
+
+        var stored = OtlpExport.Root();
+        await server.ExportAsync(experiment, stored);
+        var traces = await server.BatchGetAsync([.. ids, stored.MlflowId]);
+        Assert.Equal([.. ids, stored.MlflowId], traces.Select(trace => (string)trace!["trace_info"]!["trace_id"]!));
+        for (var i = 0; i < files.Length; i++)
+        {
+            Assert.True(files[i].Spans == (traces[i]!["spans"]?.AsArray().Count ?? 0), $"{i}: {traces[i]!.ToJsonString()}");
+            Assert.NotNull((await server.GetAsync($"{TraceCalls.Prefix}traces/get?trace_id={ids[i]}"))["trace"]);
+        }
+
+        Assert.Single(traces[^1]!["spans"]!.AsArray());
+        var cut = files.ToList().FindIndex(file => file.File.AsSpan().IndexOf(@"\ud800"u8) >= 0);
+        Assert.Equal("\uFFFD", (string?)traces[cut]!["spans"]![0]!["name"]);
+        Assert.Equal("\uFFFD", (string?)traces[cut + 1]!["spans"]![0]!["attributes"]![0]!["value"]!["string_value"]);
+
+        static byte[] File(params string[] parts) => Encoding.UTF8.GetBytes(string.Concat(parts));
+        static byte[] Odd(string part, string other) => File("{\"spans\": [", Span.Replace(part, other, StringComparison.Ordinal), "]}");
+    }
+
+    [Theory, BothDatabases]
+    public async Task BatchGet_FileThatIsTooLarge_IsOfATraceWithoutSpans(DatabaseKind kind)
+    {
+        var server = await TestServer.SharedAsync(kind);
+        var experiment = await server.CreateExperimentAsync();
+        var (id, stored) = (await server.StartTraceAsync(experiment), OtlpExport.Root());
+        await server.ExportAsync(experiment, stored);
+        var file = new byte[64 * 1024 * 1024 + 1];
+        Array.Fill(file, (byte)' ');
+        """{"spans": [{"trace_id": "AAAAAAAAAAAAAAAAAAAAAQ==", "span_id": "AAAAAAAAAAE="}]}"""u8.CopyTo(file);
+        using var body = new ByteArrayContent(file);
+        using var response = await server.SendAsync(HttpMethod.Put, $"/api/2.0/mlflow-artifacts/artifacts/{experiment}/traces/{id}/artifacts/traces.json", body);
+        Assert.Equal(HttpStatusCode.OK, response.StatusCode);
+        var traces = await server.BatchGetAsync(id, stored.MlflowId);
+        Assert.False(traces[0]!.AsObject().ContainsKey("spans"));
+        Assert.Single(traces[1]!["spans"]!.AsArray());
     }
 }

@@ -1,5 +1,5 @@
 using System.Buffers;
-using System.IO.Compression;
+using System.Runtime.InteropServices;
 using System.Text;
 using System.Text.Json.Serialization;
 using MlflowCompat.Server.Experiments;
@@ -23,6 +23,11 @@ public static class OtlpApi
 
     /// <summary>How much the spans of an export may be when they are stored, in bytes: names and escapes make them longer than they came.</summary>
     private const long MaxContentBytes = 128 * 1024 * 1024;
+
+    /// <summary>
+    /// How many spans beyond <see cref="SpanLimits"/> an export may have: the work on them is lost, and a request of little bytes may have many.
+    /// </summary>
+    private const int MaxTooLarge = 100;
 
     /// <summary>Bytes above which the memory that an export needed is given back to the system as soon as it is answered.</summary>
     private const int HugeBytes = 8 * 1024 * 1024;
@@ -105,9 +110,10 @@ public static class OtlpApi
 
         void Take(OtlpSpan? span)
         {
-            if (span is null || SpanRow.From(span) is not { Content.Length: <= SpanLimits.MaxBytes } row)
+            if (span is null || TryConvert(span) is not { } row)
             {
-                tooLarge++;
+                if (++tooLarge > MaxTooLarge)
+                    throw new OtlpTooLargeException($"{MaxTooLarge} spans of more than {SpanLimits.Message}");
                 return;
             }
 
@@ -117,6 +123,19 @@ public static class OtlpApi
             if (contentBytes > MaxContentBytes)
                 throw new OtlpTooLargeException($"{MaxContentBytes} bytes when it is stored");
             spans.Add(row);
+        }
+    }
+
+    /// <summary>The span as it is stored; null when it exceeds <see cref="SpanLimits"/> in that form.</summary>
+    private static SpanRow? TryConvert(OtlpSpan span)
+    {
+        try
+        {
+            return SpanRow.From(span);
+        }
+        catch (SpanTooLargeException)
+        {
+            return null;
         }
     }
 
@@ -138,7 +157,7 @@ public static class OtlpApi
         {
             // partial_success = 1 { rejected_spans = 1, error_message = 2 }; nothing of it is as long as 128.
             var text = Encoding.ASCII.GetBytes(reason);
-            byte[] inner = [0x08, (byte)Math.Min(tooLarge, 127), 0x12, (byte)text.Length, .. text];
+            byte[] inner = [0x08, (byte)tooLarge, 0x12, (byte)text.Length, .. text];
             message = [0x0A, (byte)inner.Length, .. inner];
         }
 
@@ -153,38 +172,50 @@ public static class OtlpApi
     }
 
     /// <summary>The body, unpacked; never more than what is allowed, however small it was packed.</summary>
-    private static async Task<ReadOnlyMemory<byte>> ReadAsync(HttpContext context)
+    private static async Task<Memory<byte>> ReadAsync(HttpContext context)
     {
         var request = context.Request;
         if (request.ContentLength > MaxBytes)
             throw new OtlpTooLargeException($"{MaxBytes} bytes");
         var encoding = request.Headers.ContentEncoding.ToString().Trim().ToUpperInvariant();
-        Stream source = encoding switch
+        switch (encoding)
         {
-            "" or "IDENTITY" => request.Body,
-            "GZIP" or "X-GZIP" => new GZipStream(request.Body, CompressionMode.Decompress),
-            "DEFLATE" => new ZLibStream(request.Body, CompressionMode.Decompress),
-            _ => throw new OtlpFormatException("its Content-Encoding is neither gzip nor deflate"),
-        };
-        var body = new ArrayBufferWriter<byte>((int)Math.Clamp(request.ContentLength ?? 0, 4096, 1024 * 1024));
-        try
+            case "" or "IDENTITY":
+                return await ReadToEndAsync(context, request.Body).ConfigureAwait(false);
+            case not ("GZIP" or "X-GZIP" or "DEFLATE"):
+                throw new OtlpFormatException("its Content-Encoding is neither gzip nor deflate");
+        }
+
+        var packed = await PackedBody.OpenAsync(request.Body, encoding != "DEFLATE", MaxBytes, context.RequestAborted).ConfigureAwait(false);
+        var unpacked = packed.Unpack();
+        await using (unpacked.ConfigureAwait(false))
         {
-            int read;
-            while ((read = await source.ReadAsync(body.GetMemory(4096), context.RequestAborted).ConfigureAwait(false)) > 0)
+            try
             {
-                body.Advance(read);
-                if (body.WrittenCount > MaxBytes)
-                    throw new OtlpTooLargeException($"{MaxBytes} bytes");
+                var body = await ReadToEndAsync(context, unpacked).ConfigureAwait(false);
+                return packed.IsWhole ? body : throw PackedBody.NotWhole();
+            }
+            catch (InvalidDataException)
+            {
+                throw PackedBody.NotWhole();
             }
         }
-        catch (InvalidDataException)
+    }
+
+    private static async Task<Memory<byte>> ReadToEndAsync(HttpContext context, Stream source)
+    {
+        var body = new ArrayBufferWriter<byte>((int)Math.Clamp(context.Request.ContentLength ?? 0, 4096, 1024 * 1024));
+        int read;
+        while ((read = await source.ReadAsync(body.GetMemory(4096), context.RequestAborted).ConfigureAwait(false)) > 0)
         {
-            throw new OtlpFormatException("its body is not what its Content-Encoding says, or not all of it");
+            body.Advance(read);
+            if (body.WrittenCount > MaxBytes)
+                throw new OtlpTooLargeException($"{MaxBytes} bytes");
         }
 
         if (body.WrittenCount > HugeBytes)
             context.Response.OnCompleted(RequestBinding.GiveMemoryBackAsync);
-        return body.WrittenMemory;
+        return MemoryMarshal.AsMemory(body.WrittenMemory);
     }
 }
 

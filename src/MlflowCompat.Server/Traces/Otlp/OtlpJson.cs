@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Runtime.InteropServices;
 using System.Text.Json;
+using System.Text.Unicode;
 
 namespace MlflowCompat.Server.Traces.Otlp;
 
@@ -17,13 +18,16 @@ internal static class OtlpJson
     private const int MaxTokens = 8_000_000;
 
     /// <summary>Reads the spans of a request.</summary>
-    /// <param name="request">The message.</param>
+    /// <param name="request">The message; what is no text in its strings is replaced in it.</param>
     /// <param name="take">Gets each span, or null for one that exceeds <see cref="SpanLimits"/>.</param>
     /// <returns>Whether there was anything at all in the request.</returns>
     /// <exception cref="OtlpFormatException">It is no such message.</exception>
     /// <exception cref="OtlpTooLargeException">It has too many tokens.</exception>
-    public static bool Read(ReadOnlyMemory<byte> request, Action<OtlpSpan?> take)
+    public static bool Read(Memory<byte> request, Action<OtlpSpan?> take)
     {
+        if (!Utf8.IsValid(request.Span))
+            throw new OtlpFormatException("it is no valid UTF-8");
+        LoneSurrogates.Replace(request.Span);
         JsonDocument document;
         try
         {
@@ -203,20 +207,10 @@ internal static class OtlpJson
         _ => throw Wrong("code"),
     };
 
-    private static string Text(JsonElement element, string name)
-    {
-        if (Member(element, name) is not { } text)
-            return "";
-        try
-        {
-            return text.ValueKind == JsonValueKind.String ? text.GetString()!.Replace('\0', '\uFFFD') : throw Wrong(name);
-        }
-        catch (InvalidOperationException)
-        {
-            // Half a surrogate pair.
-            throw Wrong(name);
-        }
-    }
+    private static string Text(JsonElement element, string name) =>
+        Member(element, name) is not { } text ? ""
+        : text.ValueKind == JsonValueKind.String ? text.GetString()!.Replace('\0', '\uFFFD')
+        : throw Wrong(name);
 
     private static JsonElement.ArrayEnumerator List(JsonElement element, string name)
     {

@@ -20,10 +20,11 @@ internal static class SpanJson
     /// <summary>Writes a span.</summary>
     /// <param name="span">The span.</param>
     /// <param name="attributes">Its attributes, with those that were derived from them.</param>
+    /// <exception cref="SpanTooLargeException">It is more than is stored.</exception>
     public static byte[] Write(OtlpSpan span, IEnumerable<KeyValuePair<string, object?>> attributes)
     {
-        var content = new ArrayBufferWriter<byte>(1024);
-        var scratch = new ArrayBufferWriter<byte>(256);
+        var content = new SpanBuffer(1024);
+        var scratch = new SpanBuffer(256);
         content.Write("{\"trace_id\":\""u8);
         WriteBase64(content, span.TraceId);
         content.Write("\",\"span_id\":\""u8);
@@ -75,7 +76,7 @@ internal static class SpanJson
             first = false;
             WriteText(content, key);
             content.Write(":"u8);
-            scratch.ResetWrittenCount();
+            scratch.Reset();
             WriteValue(scratch, value, inText: true);
             WriteText(content, scratch.WrittenSpan);
         }
@@ -85,15 +86,16 @@ internal static class SpanJson
     }
 
     /// <summary>The JSON text of an attribute's value.</summary>
+    /// <exception cref="SpanTooLargeException">It is more than is stored.</exception>
     public static string ValueText(object? value)
     {
-        var text = new ArrayBufferWriter<byte>();
+        var text = new SpanBuffer(256);
         WriteValue(text, value, inText: true);
         return Encoding.UTF8.GetString(text.WrittenSpan);
     }
 
     /// <summary>Writes a stored span as the REST API gives it back: the protocol's message, field names as in its .proto file.</summary>
-    /// <param name="content">What <see cref="Write"/> or a client wrote.</param>
+    /// <param name="content">What <see cref="Write"/> or a client wrote: an object of well-formed text, see <see cref="LoneSurrogates"/>.</param>
     /// <param name="writer">Where to.</param>
     /// <exception cref="JsonException">A client wrote something else.</exception>
     public static void WriteMessage(ReadOnlySpan<byte> content, Utf8JsonWriter writer)
@@ -156,8 +158,14 @@ internal static class SpanJson
     private static void WriteEvents(ref Utf8JsonReader reader, Utf8JsonWriter writer)
     {
         var any = false;
-        while (reader.Read() && reader.TokenType == JsonTokenType.StartObject)
+        while (reader.Read() && reader.TokenType != JsonTokenType.EndArray)
         {
+            if (reader.TokenType != JsonTokenType.StartObject)
+            {
+                reader.Skip();
+                continue;
+            }
+
             if (!any)
                 writer.WriteStartArray("events"u8);
             any = true;
@@ -229,6 +237,7 @@ internal static class SpanJson
         try
         {
             var json = rented.AsSpan(0, reader.CopyString(rented));
+            LoneSurrogates.Replace(json);
             if (json.SequenceEqual("null"u8))
                 return;
             writer.WritePropertyName("value"u8);
@@ -330,7 +339,7 @@ internal static class SpanJson
     /// Whether it becomes a JSON text, where NaN and infinities are bare words, as in Python. Bare in the JSON of the span itself they would
     /// make that invalid as a whole, so there they are strings.
     /// </param>
-    private static void WriteValue(ArrayBufferWriter<byte> text, object? value, bool inText)
+    private static void WriteValue(SpanBuffer text, object? value, bool inText)
     {
         switch (value)
         {
@@ -411,27 +420,32 @@ internal static class SpanJson
         return value.ToString("R", CultureInfo.InvariantCulture).Replace('E', 'e');
     }
 
-    private static void WriteNumber(ArrayBufferWriter<byte> text, ulong number)
+    private static void WriteNumber(SpanBuffer text, ulong number)
     {
         Utf8Formatter.TryFormat(number, text.GetSpan(20), out var length);
         text.Advance(length);
     }
 
-    private static void WriteBase64(ArrayBufferWriter<byte> text, byte[] bytes)
+    private static void WriteBase64(SpanBuffer text, byte[] bytes)
     {
         Base64.EncodeToUtf8(bytes, text.GetSpan(Base64.GetMaxEncodedToUtf8Length(bytes.Length)), out _, out var length);
         text.Advance(length);
     }
 
-    private static void WriteText(ArrayBufferWriter<byte> text, string characters)
+    private static void WriteText(SpanBuffer text, string characters)
     {
-        var most = Encoding.UTF8.GetMaxByteCount(characters.Length);
-        var rented = ArrayPool<byte>.Shared.Rent(most);
-        WriteText(text, rented.AsSpan(0, Encoding.UTF8.GetBytes(characters, rented)));
-        ArrayPool<byte>.Shared.Return(rented);
+        var rented = ArrayPool<byte>.Shared.Rent(Encoding.UTF8.GetByteCount(characters));
+        try
+        {
+            WriteText(text, rented.AsSpan(0, Encoding.UTF8.GetBytes(characters, rented)));
+        }
+        finally
+        {
+            ArrayPool<byte>.Shared.Return(rented);
+        }
     }
 
-    private static void WriteText(ArrayBufferWriter<byte> text, ReadOnlySpan<byte> characters)
+    private static void WriteText(SpanBuffer text, ReadOnlySpan<byte> characters)
     {
         text.Write("\""u8);
         while (characters.IndexOfAny(Escaped) is >= 0 and var next)
