@@ -85,10 +85,12 @@ internal static class SpanJson
     }
 
     /// <summary>The JSON text of an attribute's value.</summary>
-    public static string ValueText(object? value)
+    /// <param name="value">The value.</param>
+    /// <param name="inText">Whether NaN and infinities are bare words, as in Python; else they are strings, and the text is JSON.</param>
+    public static string ValueText(object? value, bool inText = true)
     {
         var text = new ArrayBufferWriter<byte>();
-        WriteValue(text, value, inText: true);
+        WriteValue(text, value, inText);
         return Encoding.UTF8.GetString(text.WrittenSpan);
     }
 
