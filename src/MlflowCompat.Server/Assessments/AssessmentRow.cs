@@ -57,9 +57,13 @@ internal sealed record AssessmentRow(
 
     private const string SourceRunKey = "mlflow.assessment.sourceRunId";
     private const string JsonFormat = "JSON_FORMAT";
+    private const string FeedbackValue = "assessment.feedback.value";
     private const int MaxIdLength = 50;
     private const int MaxNameLength = 250;
     private const int MaxRunIdLength = 32;
+
+    /// <summary>Longest value, error, rationale and metadata, as they are stored: a page of a search carries those of 500 traces.</summary>
+    private const int MaxTextLength = 1_000_000;
 
     /// <summary>The run that made it, if its metadata names one.</summary>
     public string? RunId =>
@@ -90,6 +94,8 @@ internal sealed record AssessmentRow(
     /// <exception cref="MlflowException">INVALID_PARAMETER_VALUE.</exception>
     public static AssessmentRow From(AssessmentGiven given, string traceId, long now)
     {
+        if (new object?[] { given.Feedback, given.Expectation, given.Issue }.Count(kind => kind is not null) > 1)
+            throw MlflowException.InvalidParameter("The assessment must have only one of feedback, expectation and issue.");
         var (type, value, error) =
             given.Feedback is not null ? (FeedbackType, ValueOf(given.Feedback), ErrorOf(given.Feedback))
             : given.Expectation is not null ? (ExpectationType, ValueOf(given.Expectation), null)
@@ -107,7 +113,7 @@ internal sealed record AssessmentRow(
             string.IsNullOrEmpty(given.LastUpdateTime) ? now : TraceTimes.Parse(given.LastUpdateTime, "assessment.last_update_time"),
             ProtoEnumConverter<AssessmentSourceType>.NameOf(given.Source?.SourceType ?? AssessmentSourceType.SourceTypeUnspecified),
             given.Source?.SourceId is { Length: > 0 } sourceId ? FieldRules.MaxLength(sourceId, MaxNameLength, "assessment.source.source_id") : null,
-            string.IsNullOrEmpty(given.Rationale) ? null : given.Rationale,
+            string.IsNullOrEmpty(given.Rationale) ? null : RationaleOf(given.Rationale),
             string.IsNullOrEmpty(given.Overrides) ? null : given.Overrides,
             Valid: true,
             given.Metadata is { Count: > 0 } metadata ? ToJson(metadata) : null);
@@ -115,9 +121,14 @@ internal sealed record AssessmentRow(
 
     /// <summary>The row with some of its fields changed.</summary>
     /// <param name="given">The new values.</param>
-    /// <param name="fields">Which to take of them, in lowerCamelCase; names that mean nothing have no effect.</param>
+    /// <param name="fields">
+    /// Which to take of them, in lowerCamelCase; names that mean nothing have no effect. <c>assessment_name</c> is one of those: MLflow's
+    /// masks are those of protobuf, which have no underscores.
+    /// </param>
     /// <param name="now">Milliseconds since 1970.</param>
-    /// <exception cref="MlflowException">INVALID_PARAMETER_VALUE: a feedback would become an expectation, or the reverse.</exception>
+    /// <exception cref="MlflowException">
+    /// INVALID_PARAMETER_VALUE: a feedback would become an expectation, or the reverse; <c>valid</c>, which the server decides.
+    /// </exception>
     public AssessmentRow With(AssessmentGiven given, IReadOnlyCollection<string> fields, long now)
     {
         var row = this with { Updated = now };
@@ -143,9 +154,9 @@ internal sealed record AssessmentRow(
         }
 
         if (fields.Contains("rationale"))
-            row = row with { Rationale = given.Rationale };
+            row = row with { Rationale = given.Rationale is null ? null : RationaleOf(given.Rationale) };
         if (fields.Contains("valid"))
-            row = row with { Valid = given.Valid ?? true };
+            throw MlflowException.InvalidValue("update_mask", "valid", "an assessment is valid as long as no other one overrides it.");
         if (fields.Contains("metadata") && given.Metadata is { Count: > 0 } metadata)
         {
             var merged = MetadataMap() ?? [];
@@ -191,26 +202,29 @@ internal sealed record AssessmentRow(
     private static string ValueOf(FeedbackGiven feedback) =>
         feedback.Value is null && feedback.Error is null
             ? throw MlflowException.InvalidParameter("The feedback of an assessment must have a value or an error.")
-            : AssessmentValue.TextOf(feedback.Value);
+            : Bounded(AssessmentValue.TextOf(feedback.Value, FeedbackValue), FeedbackValue);
 
     private static string? ErrorOf(FeedbackGiven feedback) =>
-        feedback.Error is null ? null : JsonSerializer.Serialize(feedback.Error, Json<AssessmentError>());
+        feedback.Error is null ? null : Bounded(JsonSerializer.Serialize(feedback.Error, Json<AssessmentError>()), "assessment.feedback.error");
+
+    private static string RationaleOf(string rationale) => Bounded(rationale, "assessment.rationale");
 
     private static string ValueOf(ExpectationGiven expectation)
     {
+        const string Value = "assessment.expectation.value";
+        const string Serialized = "assessment.expectation.serialized_value.value";
         if (expectation.SerializedValue is not { } serialized)
-            return AssessmentValue.TextOf(expectation.Value);
+            return Bounded(AssessmentValue.TextOf(expectation.Value, Value), Value);
         if (serialized.SerializationFormat is not (null or "" or JsonFormat))
         {
             throw MlflowException.InvalidValue(
                 "assessment.expectation.serialized_value.serialization_format", MlflowException.Quote(serialized.SerializationFormat), $"it must be {JsonFormat}.");
         }
 
-        return AssessmentValue.TextOf(serialized.Value ?? "") ?? throw MlflowException.InvalidValue(
-            "assessment.expectation.serialized_value.value", MlflowException.Quote(serialized.Value ?? ""), "it must be JSON.");
+        return Bounded(AssessmentValue.TextOf(serialized.Value ?? "", Serialized), Serialized);
     }
 
-    private static string ValueOf(IssueReference issue) => Traces.Otlp.SpanJson.ValueText(issue.IssueName ?? "");
+    private static string ValueOf(IssueReference issue) => Bounded(Traces.Otlp.SpanJson.ValueText(issue.IssueName ?? ""), "assessment.issue.issue_name");
 
     private static AssessmentSourceType SourceTypeOf(string name) => name switch
     {
@@ -220,7 +234,10 @@ internal sealed record AssessmentRow(
         _ => AssessmentSourceType.SourceTypeUnspecified,
     };
 
-    private static string ToJson(Dictionary<string, string> map) => JsonSerializer.Serialize(map, Json<Dictionary<string, string>>());
+    private static string ToJson(Dictionary<string, string> map) =>
+        Bounded(JsonSerializer.Serialize(map, Json<Dictionary<string, string>>()), "assessment.metadata");
+
+    private static string Bounded(string text, string parameter) => FieldRules.MaxLength(text, MaxTextLength, parameter);
 
     private static JsonTypeInfo<T> Json<T>() => MlflowJson.TypeInfo<T>();
 }

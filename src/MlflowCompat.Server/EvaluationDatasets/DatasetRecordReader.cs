@@ -4,6 +4,7 @@ using System.Globalization;
 using System.Text;
 using System.Text.Json;
 using MlflowCompat.Server.Http;
+using MlflowCompat.Server.Searching;
 using MlflowCompat.Storage;
 
 namespace MlflowCompat.Server.EvaluationDatasets;
@@ -147,26 +148,18 @@ internal readonly record struct RecordPosition(long CreatedTime, string RecordId
 {
     /// <summary>Reads a page token.</summary>
     /// <exception cref="MlflowException">INVALID_PARAMETER_VALUE: it is none of ours.</exception>
-    public static RecordPosition? FromToken(string? token)
-    {
-        if (string.IsNullOrEmpty(token))
-            return null;
-        var bytes = new byte[token.Length];
-        if (Convert.TryFromBase64String(token, bytes, out var length))
+    public static RecordPosition? FromToken(string? token) => PageToken.Read<RecordPosition>(
+        token,
+        content =>
         {
-            var text = Encoding.UTF8.GetString(bytes, 0, length);
+            var text = Encoding.UTF8.GetString(content);
             var colon = text.IndexOf(':', StringComparison.Ordinal);
-            if (colon > 0 && !text.Contains('\0', StringComparison.Ordinal)
-                && long.TryParse(text.AsSpan(0, colon), NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out var time))
-            {
-                return new RecordPosition(time, text[(colon + 1)..]);
-            }
-        }
-
-        throw MlflowException.InvalidParameter($"Invalid page token {MlflowException.Quote(token)}.");
-    }
+            return colon > 0 && !text.Contains('\0', StringComparison.Ordinal)
+                && long.TryParse(text.AsSpan(0, colon), NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out var time)
+                ? new RecordPosition(time, text[(colon + 1)..])
+                : null;
+        });
 
     /// <summary>The token for the page behind the record.</summary>
-    public string ToToken() =>
-        Convert.ToBase64String(Encoding.UTF8.GetBytes(string.Create(CultureInfo.InvariantCulture, $"{CreatedTime}:{RecordId}")));
+    public string ToToken() => PageToken.Write(string.Create(CultureInfo.InvariantCulture, $"{CreatedTime}:{RecordId}"));
 }

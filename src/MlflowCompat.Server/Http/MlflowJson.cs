@@ -75,17 +75,20 @@ public static class MlflowJson
         }
     }
 
-    /// <summary>A list may be null, which is an absent list; its elements may not.</summary>
+    /// <summary>A list may be null, which is an absent list; its elements may not, nor may the values of a map.</summary>
     private static void RefuseNullElements(JsonTypeInfo type)
     {
         foreach (var property in type.Properties)
         {
-            if (property.Set is not { } set || !typeof(IList).IsAssignableFrom(property.PropertyType))
+            var isMap = typeof(IDictionary).IsAssignableFrom(property.PropertyType);
+            if (property.Set is not { } set || !(isMap || typeof(IList).IsAssignableFrom(property.PropertyType)))
                 continue;
             property.Set = (message, value) =>
             {
                 if (value is IList list && list.Contains(null))
                     throw new JsonException("its elements must not be null");
+                if (value is IDictionary map && map.Values.Cast<object?>().Contains(null))
+                    throw new JsonException("its values must not be null");
                 set(message, value);
             };
         }

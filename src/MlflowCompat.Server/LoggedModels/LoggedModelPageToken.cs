@@ -1,6 +1,7 @@
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using MlflowCompat.Server.Http;
+using MlflowCompat.Server.Searching;
 
 namespace MlflowCompat.Server.LoggedModels;
 
@@ -37,31 +38,24 @@ internal sealed class LoggedModelPageToken
     public string At(long offset)
     {
         Skipped = offset;
-        return Convert.ToBase64String(JsonSerializer.SerializeToUtf8Bytes(this, LoggedModelTokenJson.Default.LoggedModelPageToken));
+        return PageToken.Write(JsonSerializer.Serialize(this, LoggedModelTokenJson.Default.LoggedModelPageToken));
     }
 
     /// <summary>Models to skip; none for an absent or empty token.</summary>
     /// <exception cref="MlflowException">INVALID_PARAMETER_VALUE: not one of our tokens, or one of another request.</exception>
     public long Offset(string? token)
     {
-        if (string.IsNullOrEmpty(token))
-            return 0;
-        LoggedModelPageToken? given = null;
-        try
-        {
-            given = JsonSerializer.Deserialize(Convert.FromBase64String(token), LoggedModelTokenJson.Default.LoggedModelPageToken);
-        }
-        catch (Exception exception) when (exception is FormatException or JsonException)
-        {
-            // Not base64, or not JSON: the same answer as for a token without an offset.
-        }
+        return PageToken.Read(token, ReadOffset) ?? 0;
 
-        if (given is not { Skipped: > 0 })
-            throw MlflowException.InvalidParameter($"Invalid page token {MlflowException.Quote(token)}.");
-        Require("Experiment IDs", "experiment_ids", Same(given.ExperimentIds, ExperimentIds));
-        Require("Filter string", "filter", given.FilterString == FilterString);
-        Require("Order by", "order_by", Same(given.OrderBy, OrderBy));
-        return given.Skipped;
+        long? ReadOffset(byte[] content)
+        {
+            if (JsonSerializer.Deserialize(content, LoggedModelTokenJson.Default.LoggedModelPageToken) is not { Skipped: > 0 } given)
+                return null;
+            Require("Experiment IDs", "experiment_ids", Same(given.ExperimentIds, ExperimentIds));
+            Require("Filter string", "filter", given.FilterString == FilterString);
+            Require("Order by", "order_by", Same(given.OrderBy, OrderBy));
+            return given.Skipped;
+        }
 
         static bool Same<T>(List<T>? left, List<T>? right) => (left ?? []).SequenceEqual(right ?? []);
 

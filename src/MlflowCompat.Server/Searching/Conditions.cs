@@ -69,8 +69,11 @@ public static class Conditions
             case Comparator.Greater or Comparator.GreaterOrEqual or Comparator.Less or Comparator.LessOrEqual:
                 return $"{Ordinal(database, column)} {Operator(comparator)} {sql.Add(text)}";
             case Comparator.RLike:
-                _ = Expression(text);
-                return database.Choose($"{column} ~ {sql.Add(text)}", $"{RLikeFunction}({column}, {sql.Add(text)})");
+                var expression = RegularExpression.Parse(text);
+                _ = Expression(expression.DotNet);
+                return database.Kind == DatabaseKind.PostgreSql
+                    ? $"{column} ~ {sql.Add(expression.PostgreSql)}"
+                    : $"{RLikeFunction}({column}, {sql.Add(expression.DotNet)})";
             default:
                 throw Unexpected(comparator);
         }
@@ -172,7 +175,7 @@ public static class Conditions
             return last;
         try
         {
-            return lastExpression = new Regex(pattern, RegexOptions.NonBacktracking | RegexOptions.CultureInvariant);
+            return lastExpression = new Regex(pattern, RegexOptions.NonBacktracking | RegexOptions.CultureInvariant | RegexOptions.Singleline);
         }
         catch (Exception exception) when (exception is ArgumentException or NotSupportedException)
         {

@@ -17,6 +17,12 @@ public sealed class SpanStore : IAsyncDisposable
     /// <summary>From this many bytes on a group takes no further export: those behind should not wait for too much.</summary>
     private const int MaxGroupBytes = 4 * 1024 * 1024;
 
+    /// <summary>
+    /// The most tokens of a kind that a span can have used, and that a trace is said to have used: so no sum overflows, and readers that
+    /// know doubles only see it exactly.
+    /// </summary>
+    internal const long MaxTokens = 1_000_000_000_000_000;
+
     private const string SpanColumns = """
         trace_id, span_id, experiment_id, parent_span_id, name, type, status, start_time_unix_nano, end_time_unix_nano, usage, content
         """;
@@ -205,7 +211,14 @@ public sealed class SpanStore : IAsyncDisposable
     /// <summary>Sums the tokens and costs of traces over the spans that are stored, so that a span that comes again counts once.</summary>
     private Statement SumUsage(IReadOnlyList<string> traceIds)
     {
-        string Sum(string name, string type) => database.Choose($"sum((usage ->> '{name}')::{type})", $"sum(json_extract(usage, '$.{name}'))");
+        // SQLite's sum of integers fails where it overflows, and PostgreSQL's least passes over the NULL of no tokens.
+        string Tokens(string name)
+        {
+            var sum = database.Choose($"sum((usage ->> '{name}')::bigint)", $"sum(json_extract(usage, '$.{name}') * 1.0)");
+            return $"CAST(CASE WHEN {sum} > {MaxTokens} THEN {MaxTokens} ELSE {sum} END AS BIGINT)";
+        }
+
+        string Amount(string name) => database.Choose($"sum((usage ->> '{name}')::float8)", $"sum(json_extract(usage, '$.{name}'))");
         string Optional(string name) => $"COALESCE(', \"{name}\": ' || {name}, '')";
         string Member(string key, string value) => database.Choose($"jsonb_build_object('{key}', {value})", $"json_object('{key}', {value})");
         string With(string column, string condition, string member) => database.Choose(
@@ -223,8 +236,7 @@ public sealed class SpanStore : IAsyncDisposable
             With("trace_metadata", "COALESCE(input_tokens, output_tokens, total_tokens) IS NOT NULL", Member(TraceTags.TokenUsage, tokens)),
             "COALESCE(input_cost, output_cost, total_cost) IS NOT NULL",
             Member(TraceTags.Cost, cost));
-        var counts = string.Join(", ", TokenCounts.Select(name => $"{Sum(name, "bigint")} AS {name}")
-            .Concat(Costs.Select(name => $"{Sum(name, "float8")} AS {name}")));
+        var counts = string.Join(", ", TokenCounts.Select(name => $"{Tokens(name)} AS {name}").Concat(Costs.Select(name => $"{Amount(name)} AS {name}")));
         return database.Statement(
             $"""
             UPDATE trace_info SET trace_metadata = {metadata}

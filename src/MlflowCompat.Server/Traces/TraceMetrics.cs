@@ -20,6 +20,8 @@ public sealed class TraceMetrics(Database database)
     /// <summary>How many filters, aggregations or dimensions a request may have: each makes the statement longer.</summary>
     private const int MaxTerms = 100;
 
+    private const int MaxIntervalSeconds = 1_000_000_000;
+
     private const string TimeBucket = "time_bucket";
     private const string Latency = "latency";
 
@@ -96,7 +98,7 @@ public sealed class TraceMetrics(Database database)
                 var column = 0;
                 var named = new Dictionary<string, string>(StringComparer.Ordinal);
                 if (interval is not null)
-                    named.Add(TimeBucket, DateTimeOffset.FromUnixTimeMilliseconds(reader.GetInt64(column++)).ToString("yyyy-MM-dd'T'HH:mm:sszzz", CultureInfo.InvariantCulture));
+                    named.Add(TimeBucket, TraceTimes.ToDate(reader.GetInt64(column++)).ToString("yyyy-MM-dd'T'HH:mm:sszzz", CultureInfo.InvariantCulture));
                 foreach (var dimension in dimensions)
                     named[dimension] = reader.GetString(column++);
                 var values = new Dictionary<string, double>(StringComparer.Ordinal);
@@ -177,8 +179,12 @@ public sealed class TraceMetrics(Database database)
     {
         if (request.TimeIntervalSeconds is not { } seconds)
             return null;
-        if (seconds is <= 0 or > 1_000_000_000)
-            throw MlflowException.InvalidValue("time_interval_seconds", seconds.ToString(CultureInfo.InvariantCulture), "it must be positive.");
+        if (seconds is <= 0 or > MaxIntervalSeconds)
+        {
+            throw MlflowException.InvalidValue(
+                "time_interval_seconds", seconds.ToString(CultureInfo.InvariantCulture), $"it must be positive, and at most {MaxIntervalSeconds}.");
+        }
+
         if (request.StartTimeMs is null || request.EndTimeMs is null)
             throw MlflowException.InvalidParameter("start_time_ms and end_time_ms are required if time_interval_seconds is given.");
         return seconds * 1000;
@@ -221,7 +227,8 @@ public sealed class TraceMetrics(Database database)
                 MetricViewType.Spans => "s.start_time_unix_nano / 1000000",
                 _ => "a.created_timestamp",
             };
-            columns += string.Create(CultureInfo.InvariantCulture, $", {time} - ({time}) % {bucket} AS bucket");
+            // Before 1970, too, a bucket begins before what is in it; the remainder has the sign of the time.
+            columns += string.Create(CultureInfo.InvariantCulture, $", {time} - (({time}) % {bucket} + {bucket}) % {bucket} AS bucket");
             groups.Add("bucket");
         }
 
@@ -271,7 +278,7 @@ public sealed class TraceMetrics(Database database)
 
     private string Value(MetricViewType view, string name)
     {
-        // Numbers that float8 cannot hold, or whose squares it cannot, which avg sums, would fail the whole query; they are no measures.
+        // What PostgreSQL is to cast has to be a number that float8 can hold; SQLite tells numbers by itself.
         const string Number = "'^-?[0-9]{1,50}(\\.[0-9]{1,50})?([eE][+-]?[0-9]{1,2})?$'";
         var usage = $"(t.trace_metadata ->> '{TraceTags.TokenUsage}')";
         var sqliteUsage = $"json_extract(t.trace_metadata, '$.\"{TraceTags.TokenUsage}\"')";
@@ -281,13 +288,21 @@ public sealed class TraceMetrics(Database database)
             Latency when view == MetricViewType.Traces => database.Choose("t.execution_time_ms::float8", "CAST(t.execution_time_ms AS REAL)"),
             Latency => "s.duration_ns / 1000000.0",
             "assessment_value" => "CASE WHEN a.value IN ('true', '\"yes\"') THEN 1.0 WHEN a.value IN ('false', '\"no\"') THEN 0.0 WHEN "
-                + database.Choose($"a.value ~ {Number} THEN a.value::float8 END", "json_type(a.value) IN ('integer', 'real') THEN CAST(a.value AS REAL) END"),
+                + database.Choose(
+                    $"a.value ~ {Number} THEN {Measure("a.value::float8")} END",
+                    $"json_valid(a.value) THEN CASE WHEN json_type(a.value) IN ('integer', 'real') THEN {Measure("CAST(a.value AS REAL)")} END END"),
             "input_cost" or "output_cost" or "total_cost" => database.Choose($"(s.usage ->> '{name}')::float8", $"CAST(json_extract(s.usage, '$.{name}') AS REAL)"),
             // Metadata is what clients wrote, which need not be JSON.
             _ => database.Choose(
-                $"substring({usage} FROM '\"{name}\": *(-?[0-9]{{1,50}})(?![0-9])')::float8",
-                $"CAST(CASE WHEN json_valid({sqliteUsage}) THEN json_extract({sqliteUsage}, '$.{name}') END AS REAL)"),
+                Tokens($"substring({usage} FROM '\"{name}\": *([0-9]{{1,16}})(?![0-9.eE])')::float8"),
+                $"CASE WHEN json_valid({sqliteUsage}) THEN CASE WHEN json_type({sqliteUsage}, '$.{name}') = 'integer' "
+                    + $"THEN {Tokens($"CAST(json_extract({sqliteUsage}, '$.{name}') AS REAL)")} END END"),
         };
+
+        // A number whose square is none that a double can hold, which avg sums, would fail the whole query; it is no measure of anything.
+        static string Measure(string number) => $"CASE WHEN abs({number}) BETWEEN 1e-90 AND 1e90 OR {number} = 0 THEN {number} END";
+
+        static string Tokens(string number) => $"CASE WHEN {number} BETWEEN 0 AND {SpanStore.MaxTokens} THEN {number} END";
     }
 
     private string Dimension(string name) => name switch

@@ -1,5 +1,4 @@
 using System.Globalization;
-using System.Text;
 using System.Text.Json;
 using MlflowCompat.Server.Searching;
 
@@ -13,17 +12,13 @@ internal static class TracePageToken
 {
     /// <summary>Where a page begins.</summary>
     /// <exception cref="Http.MlflowException">INVALID_PARAMETER_VALUE: not one of our tokens.</exception>
-    public static TracePosition Read(string? token)
-    {
-        var offset = PageToken.Offset(token);
-        if (offset == 0)
-            return new TracePosition(0);
-        using var document = JsonDocument.Parse(Convert.FromBase64String(token!));
-        return document.RootElement.TryGetProperty("timestamp_ms", out var time) && time.ValueKind == JsonValueKind.Number && time.TryGetInt64(out var timestamp)
-            && document.RootElement.TryGetProperty("trace_id", out var id) && id.ValueKind == JsonValueKind.String && !id.GetString()!.Contains('\0', StringComparison.Ordinal)
-            ? new TracePosition(offset, timestamp, id.GetString())
-            : new TracePosition(offset);
-    }
+    public static TracePosition Read(string? token) => PageToken.Read(
+        token,
+        content =>
+        {
+            using var document = JsonDocument.Parse(content);
+            return PageToken.OffsetOf(document.RootElement) is { } offset ? Position(document.RootElement, offset) : (TracePosition?)null;
+        }) ?? new TracePosition(0);
 
     /// <summary>The token for the page behind another one.</summary>
     /// <param name="offset">Traces before the new page.</param>
@@ -33,7 +28,13 @@ internal static class TracePageToken
         if (last is null)
             return PageToken.For(offset);
         var id = JsonEncodedText.Encode(last.TraceId);
-        return Convert.ToBase64String(Encoding.UTF8.GetBytes(string.Create(
-            CultureInfo.InvariantCulture, $"{{\"offset\": {offset}, \"timestamp_ms\": {last.Timestamp}, \"trace_id\": \"{id}\"}}")));
+        return PageToken.Write(string.Create(
+            CultureInfo.InvariantCulture, $"{{\"offset\": {offset}, \"timestamp_ms\": {last.Timestamp}, \"trace_id\": \"{id}\"}}"));
     }
+
+    private static TracePosition Position(JsonElement content, long offset) =>
+        content.TryGetProperty("timestamp_ms", out var time) && time.ValueKind == JsonValueKind.Number && time.TryGetInt64(out var timestamp)
+            && content.TryGetProperty("trace_id", out var id) && id.ValueKind == JsonValueKind.String && !id.GetString()!.Contains('\0', StringComparison.Ordinal)
+            ? new TracePosition(offset, timestamp, id.GetString())
+            : new TracePosition(offset);
 }

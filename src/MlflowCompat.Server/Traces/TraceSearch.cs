@@ -8,7 +8,7 @@ namespace MlflowCompat.Server.Traces;
 /// <param name="Offset">Traces before the page.</param>
 /// <param name="Timestamp">Start of the last trace of the page before; null where the order does not allow it.</param>
 /// <param name="TraceId">Its id.</param>
-internal sealed record TracePosition(long Offset, long? Timestamp = null, string? TraceId = null);
+internal readonly record struct TracePosition(long Offset, long? Timestamp = null, string? TraceId = null);
 
 /// <summary>
 /// The SQL of searches for traces: a filter becomes semi-joins on tags, spans and assessments, so that no clause multiplies rows, each

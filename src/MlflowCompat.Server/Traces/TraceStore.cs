@@ -26,41 +26,34 @@ public sealed class TraceStore(Database database, ServerOptions options)
     /// <summary>The server's options.</summary>
     public ServerOptions Options { get; } = options;
 
+    private readonly AssessmentStore assessmentStore = new(database);
+
     private static readonly string Select = $"SELECT {TraceRow.Columns} FROM trace_info";
 
     /// <summary>
     /// Makes a trace, or adds to the one that its spans have made: what is given counts, what is not is kept.
     /// </summary>
-    /// <exception cref="MlflowException">RESOURCE_DOES_NOT_EXIST: no such experiment; INVALID_PARAMETER_VALUE: it is deleted.</exception>
-    internal async Task<TraceInfoV3> StartAsync(NewTrace trace, CancellationToken cancellationToken)
-    {
-        try
+    /// <exception cref="MlflowException">
+    /// RESOURCE_DOES_NOT_EXIST: no such experiment; INVALID_PARAMETER_VALUE: it is deleted; see <see cref="AssessmentStore.MergeAsync"/>.
+    /// </exception>
+    internal Task<TraceInfoV3> StartAsync(NewTrace trace, CancellationToken cancellationToken) => database.WriteAsync(
+        async (session, token) =>
         {
-            return await database.WriteAsync(
-                async (session, token) =>
-                {
-                    var row = await UpsertAsync(session, trace, token).ConfigureAwait(false);
-                    foreach (var assessment in trace.Assessments)
-                        await session.ExecuteAsync(AssessmentStore.Insert(database, assessment, trace.ExperimentId), token).ConfigureAwait(false);
-                    var assessments = await AssessmentStore.OfTracesAsync(database, session, [trace.TraceId], token).ConfigureAwait(false);
-                    // Spans may have come first, under the header of another experiment.
-                    foreach (var table in (string[])["spans", "assessments"])
-                    {
-                        await session.ExecuteLastAsync(
-                            database.Statement($"UPDATE {table} SET experiment_id = $2 WHERE trace_id = $1 AND experiment_id <> $2")
-                                .Add(trace.TraceId).Add(trace.ExperimentId),
-                            token).ConfigureAwait(false);
-                    }
+            var row = await UpsertAsync(session, trace, token).ConfigureAwait(false);
+            await assessmentStore.MergeAsync(session, trace.TraceId, trace.ExperimentId, trace.Assessments, token).ConfigureAwait(false);
+            var assessments = await AssessmentStore.OfTracesAsync(database, session, [trace.TraceId], token).ConfigureAwait(false);
+            // Spans may have come first, under the header of another experiment.
+            foreach (var table in (string[])["spans", "assessments"])
+            {
+                await session.ExecuteLastAsync(
+                    database.Statement($"UPDATE {table} SET experiment_id = $2 WHERE trace_id = $1 AND experiment_id <> $2")
+                        .Add(trace.TraceId).Add(trace.ExperimentId),
+                    token).ConfigureAwait(false);
+            }
 
-                    return row.ToInfoV3(ListOf(assessments, trace.TraceId));
-                },
-                cancellationToken).ConfigureAwait(false);
-        }
-        catch (DbException exception) when (DatabaseFaults.Classify(exception) == DatabaseFault.Duplicate)
-        {
-            throw new MlflowException(ErrorCode.BadRequest, "An assessment of the trace has the id of another one.");
-        }
-    }
+            return row.ToInfoV3(ListOf(assessments, trace.TraceId));
+        },
+        cancellationToken);
 
     /// <summary>Makes a trace as clients 2.x do.</summary>
     /// <exception cref="MlflowException">RESOURCE_DOES_NOT_EXIST: no such experiment; INVALID_PARAMETER_VALUE: it is deleted.</exception>

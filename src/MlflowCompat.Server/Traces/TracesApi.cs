@@ -76,7 +76,7 @@ public static class TracesApi
             RequestPreview = given.RequestPreview is { } input ? FieldRules.MaxLength(input, MaxPreviewLength, $"{Info}.request_preview") : null,
             ResponsePreview = given.ResponsePreview is { } output ? FieldRules.MaxLength(output, MaxPreviewLength, $"{Info}.response_preview") : null,
             HasSpans = true,
-            Assessments = [.. (given.Assessments ?? []).Select(assessment => AssessmentRow.From(assessment, traceId, now))],
+            Assessments = (given.Assessments ?? []).ConvertAll(assessment => AssessmentRow.From(assessment, traceId, now)),
         };
         return new TraceResponse(new Trace(await store.StartAsync(trace, cancellationToken).ConfigureAwait(false)));
     }
@@ -244,7 +244,7 @@ public static class TracesApi
         var trace = new NewTrace(
             Guid.NewGuid().ToString("N"),
             ExperimentNumber(FieldRules.Required(request.ExperimentId, "experiment_id"), "experiment_id"),
-            request.TimestampMs ?? 0,
+            TraceTimes.Checked(request.TimestampMs, "timestamp_ms"),
             "IN_PROGRESS",
             TagsOf(request.Tags?.Select(tag => (tag.Key ?? "", tag.Value)), "tags", store),
             MetadataOf(request.RequestMetadata?.Select(entry => (entry.Key ?? "", entry.Value)), "request_metadata"));
@@ -260,7 +260,7 @@ public static class TracesApi
         };
         var row = await store.EndV2Async(
             request.RequestId!,
-            request.TimestampMs ?? 0,
+            TraceTimes.Checked(request.TimestampMs, "timestamp_ms"),
             status,
             MetadataOf(request.RequestMetadata?.Select(entry => (entry.Key ?? "", entry.Value)), "request_metadata"),
             // Clients 2.x send back what they were given, the tag of the server among it.

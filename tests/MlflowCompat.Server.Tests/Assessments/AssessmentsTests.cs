@@ -194,6 +194,185 @@ public sealed class AssessmentsTests
         await GetAsync(server, other, id);
     }
 
+    [Theory]
+    [BothDatabases("""{"feedback": {"value": "\ud800"}}""", "assessment.feedback.value")]
+    [BothDatabases("""{"feedback": {"value": "a\u0000"}}""", "assessment.feedback.value")]
+    [BothDatabases("""{"feedback": {"value": "\u0000NaNs"}}""", "assessment.feedback.value")]
+    [BothDatabases("""{"feedback": {"value": {"\udc00": 1}}}""", "assessment.feedback.value")]
+    [BothDatabases("""{"feedback": {"value": [["\udbff\ud800"]]}}""", "assessment.feedback.value")]
+    [BothDatabases("""{"feedback": {"error": {"error_message": "\ud800"}}}""", "error")]
+    [BothDatabases("""{"expectation": {"value": ["\ud800"]}}""", "assessment.expectation.value")]
+    [BothDatabases("""{"expectation": {"serialized_value": {"value": "\ud800"}}}""", "serialized_value.value")]
+    [BothDatabases("""{"expectation": {"serialized_value": {"value": "[\"\\ud800\"]"}}}""", "serialized_value.value")]
+    [BothDatabases("""{"expectation": {"serialized_value": {"value": "{\"\\u0000\": 1}"}}}""", "serialized_value.value")]
+    [BothDatabases("""{"issue": {"issue_name": "\ud800"}}""", "issue_name")]
+    [BothDatabases("""{"feedback": {"value": 1}, "assessment_name": "\ud800"}""", "assessment_name")]
+    [BothDatabases("""{"feedback": {"value": 1}, "assessment_id": "\ud800"}""", "assessment_id")]
+    [BothDatabases("""{"feedback": {"value": 1}, "rationale": "\ud800"}""", "rationale")]
+    [BothDatabases("""{"feedback": {"value": 1}, "overrides": "\ud800"}""", "overrides")]
+    [BothDatabases("""{"feedback": {"value": 1}, "source": {"source_id": "\ud800"}}""", "source_id")]
+    [BothDatabases("""{"feedback": {"value": 1}, "metadata": {"k": "\ud800"}}""", "metadata")]
+    [BothDatabases("""{"feedback": {"value": 1}, "metadata": {"\ud800": "v"}}""", "metadata")]
+    [BothDatabases("""{"feedback": {"value": 1}, "metadata": {"k": null}}""", "metadata")]
+    [BothDatabases("""{"feedback": {"value": 1}, "metadata": {"k": NaN}}""", "metadata")]
+    [BothDatabases("""{"feedback": {"value": 1}, "expectation": {"value": 1}}""", "only one")]
+    public async Task Text_ThatIsNone_IsRefusedNamingTheField(DatabaseKind kind, string assessment, string part)
+    {
+        var server = await TestServer.SharedAsync(kind);
+        var info = TraceCalls.Info(await server.CreateExperimentAsync());
+        var trace = await server.StartTraceAsync(info);
+        await server.PostInvalidAsync($"{TraceCalls.Prefix}traces/{trace}/assessments", $$"""{"assessment": {{assessment}}}""", part);
+        var id = (string)(await server.AssessAsync(trace, new { feedback = new { value = 1 } }))["assessment_id"]!;
+        if (assessment.StartsWith("{\"feedback\": {\"value\": 1}", StringComparison.Ordinal))
+            return;
+        using var response = await server.SendAsync(
+            HttpMethod.Post, TraceCalls.Prefix + "traces", ApiServer.JsonText(TraceCalls.Start(info).ToJsonString().Replace("\"state\"", $"\"assessments\":[{assessment}],\"state\"", StringComparison.Ordinal)));
+        Assert.Equal(HttpStatusCode.BadRequest, response.StatusCode);
+        Assert.Equal(id, (string?)Assert.Single((await server.TraceInfoAsync(trace))["assessments"]!.AsArray())!["assessment_id"]);
+    }
+
+    [Theory]
+    [BothDatabases("NaN", "\"NaN\"", "NaN")]
+    [BothDatabases("\"NaN\"", "\"NaN\"", "\"NaN\"")]
+    [BothDatabases("Infinity", "1.7976931348623157E+308", "1.7976931348623157e+308")]
+    [BothDatabases("-Infinity", "-1.7976931348623157E+308", "-1.7976931348623157e+308")]
+    [BothDatabases("1e400", "1.7976931348623157E+308", "1.7976931348623157e+308")]
+    [BothDatabases("[NaN,{\"a\":NaN}]", "[\"NaN\",{\"a\":\"NaN\"}]", "[NaN, {\"a\": NaN}]")]
+    public async Task Feedback_NumberThatJsonLacks_IsANumberAsInPython(DatabaseKind kind, string value, string shown, string stored)
+    {
+        var server = await TestServer.SharedAsync(kind);
+        var experiment = await server.CreateExperimentAsync();
+        var trace = await server.StartTraceAsync(experiment);
+        using var response = await server.SendAsync(
+            HttpMethod.Post, $"{TraceCalls.Prefix}traces/{trace}/assessments", ApiServer.JsonText("{\"assessment\": {\"assessment_name\": \"n\", \"feedback\": {\"value\": " + value + "}}}"));
+        var answer = JsonNode.Parse(await response.Content.ReadAsStringAsync())!;
+        Assert.Equal(HttpStatusCode.OK, response.StatusCode);
+        Assert.True(JsonNode.DeepEquals(JsonNode.Parse(shown), answer["assessment"]!["feedback"]!["value"]), answer.ToJsonString());
+        Assert.True(JsonNode.DeepEquals(answer["assessment"], (await server.TraceInfoAsync(trace))["assessments"]![0]));
+        Assert.Equal([trace], (await server.SearchTracesAsync(TraceCalls.Search([experiment], $"feedback.n = '{stored}'"))).Ids);
+        // None of them is a measure.
+        Assert.Empty(await server.PostAsync(TraceCalls.Prefix + "traces/metrics", new
+        {
+            experiment_ids = new[] { experiment }, view_type = "ASSESSMENTS", metric_name = "assessment_value", aggregations = new[] { new { aggregation_type = "AVG" } },
+        }));
+    }
+
+    [Theory]
+    [BothDatabases("[NaN, 1]", "[NaN, 1]")]
+    [BothDatabases("{\"a\": [NaN, 1e999]}", "{\"a\": [NaN, 1.7976931348623157e+308]}")]
+    public async Task Expectation_SerializedAsPythonDoes_KeepsItsBareWords(DatabaseKind kind, string value, string expected)
+    {
+        var server = await TestServer.SharedAsync(kind);
+        var trace = await server.StartTraceAsync(await server.CreateExperimentAsync());
+        var expectation = (await server.AssessAsync(trace, new { assessment_name = "n", expectation = new { serialized_value = new { value } } }))["expectation"]!;
+        Assert.Equal(expected, (string?)expectation["serialized_value"]!["value"]);
+        var scalar = (await server.AssessAsync(trace, new { assessment_name = "m", expectation = new { serialized_value = new { value = "NaN" } } }))["expectation"]!;
+        Assert.Equal("NaN", (string?)scalar["value"]);
+    }
+
+    [Theory, BothDatabases]
+    public async Task Texts_TooLong_AreRefusedWhenMadeAndWhenChanged(DatabaseKind kind)
+    {
+        const int Most = 1_000_000;
+        var server = await TestServer.SharedAsync(kind);
+        var trace = await server.StartTraceAsync(await server.CreateExperimentAsync());
+        var route = $"{TraceCalls.Prefix}traces/{trace}/assessments";
+        var full = new string('x', Most);
+        // The value and the metadata count as they are stored, with what makes them JSON.
+        var made = await server.AssessAsync(trace, new { feedback = new { value = full[2..] }, rationale = full, metadata = new Dictionary<string, string> { ["k"] = full[10..] } });
+        Assert.Equal((Most - 2, Most), (((string)made["feedback"]!["value"]!).Length, ((string)made["rationale"]!).Length));
+        await server.PostInvalidAsync(route, new { assessment = new { feedback = new { value = full } } }, "assessment.feedback.value", "1000000");
+        await server.PostInvalidAsync(route, new { assessment = new { feedback = new { error = new { stack_trace = full } } } }, "assessment.feedback.error");
+        await server.PostInvalidAsync(route, new { assessment = new { expectation = new { value = full } } }, "assessment.expectation.value");
+        await server.PostInvalidAsync(
+            route, new { assessment = new { expectation = new { serialized_value = new { value = $"\"{full}\"" } } } }, "assessment.expectation.serialized_value.value");
+        await server.PostInvalidAsync(route, new { assessment = new { issue = new { issue_name = full } } }, "assessment.issue.issue_name");
+        await server.PostInvalidAsync(route, new { assessment = new { feedback = new { value = 1 }, rationale = full + "x" } }, "assessment.rationale");
+        await server.PostInvalidAsync(route, new { assessment = new { feedback = new { value = 1 }, metadata = new { k = full } } }, "assessment.metadata");
+        foreach (var (mask, assessment, part) in ((string, object, string)[])
+            [("feedback", new { feedback = new { value = full } }, "feedback.value"), ("rationale", new { rationale = full + "x" }, "rationale"), ("metadata", new { metadata = new { l = "12" } }, "metadata")])
+        {
+            await server.RefusedAsync(
+                HttpMethod.Patch, $"{route}/{made["assessment_id"]}", new { assessment, update_mask = mask }, HttpStatusCode.BadRequest, "INVALID_PARAMETER_VALUE", part);
+        }
+
+        Assert.True(JsonNode.DeepEquals(made, await GetAsync(server, trace, (string)made["assessment_id"]!)));
+    }
+
+    [Theory, BothDatabases]
+    public async Task Override_OfOneByTwo_LeavesItInvalidUntilBothAreGone(DatabaseKind kind)
+    {
+        var server = await TestServer.SharedAsync(kind);
+        var trace = await server.StartTraceAsync(await server.CreateExperimentAsync());
+        var first = await Make(null);
+        var (second, third) = (await Make(first), await Make(first));
+        Assert.Equal((false, true, true), (await Valid(first), await Valid(second), await Valid(third)));
+        // What is changed stays as valid as it was.
+        Assert.False((bool)(await PatchAsync(server, trace, first, new { feedback = new { value = 2 } }, "feedback"))["valid"]!);
+        var changed = await PatchAsync(server, trace, second, new { rationale = "r", overrides = third }, "rationale,overrides");
+        Assert.Equal((true, first), ((bool)changed["valid"]!, (string?)changed["overrides"]));
+        await DeleteAsync(server, trace, second);
+        Assert.False(await Valid(first));
+        await DeleteAsync(server, trace, third);
+        Assert.True(await Valid(first));
+
+        async Task<string> Make(string? overrides) => (string)(await server.AssessAsync(trace, new { feedback = new { value = 1 }, overrides }))["assessment_id"]!;
+        async Task<bool> Valid(string id) => (bool)(await GetAsync(server, trace, id))["valid"]!;
+    }
+
+    [Theory, BothDatabases]
+    public async Task Override_OfOneThatIsDeleted_IsValidAndKeepsItsName(DatabaseKind kind)
+    {
+        var server = await TestServer.SharedAsync(kind);
+        var trace = await server.StartTraceAsync(await server.CreateExperimentAsync());
+        var first = (string)(await server.AssessAsync(trace, new { feedback = new { value = 1 } }))["assessment_id"]!;
+        var second = (string)(await server.AssessAsync(trace, new { feedback = new { value = 1 }, overrides = first }))["assessment_id"]!;
+        var third = (string)(await server.AssessAsync(trace, new { feedback = new { value = 1 }, overrides = second }))["assessment_id"]!;
+        // In the middle of a chain: the beginning is overridden by nobody any more.
+        await DeleteAsync(server, trace, second);
+        Assert.True((bool)(await GetAsync(server, trace, first))["valid"]!);
+        var last = await GetAsync(server, trace, third);
+        Assert.Equal((true, second), ((bool)last["valid"]!, (string?)last["overrides"]));
+        await DeleteAsync(server, trace, third);
+        Assert.True((bool)(await GetAsync(server, trace, first))["valid"]!);
+
+        // That of another trace is none that could be overridden.
+        var other = await server.StartTraceAsync(await server.CreateExperimentAsync());
+        await server.PostNotFoundAsync(
+            $"{TraceCalls.Prefix}traces/{other}/assessments", new { assessment = new { feedback = new { value = 1 }, overrides = first } }, first);
+        Assert.True((bool)(await GetAsync(server, trace, first))["valid"]!);
+    }
+
+    [Theory, BothDatabases]
+    public async Task Override_ByManyAtOnce_EndsAsTheLastOneLeavesIt(DatabaseKind kind)
+    {
+        var server = await TestServer.SharedAsync(kind);
+        var trace = await server.StartTraceAsync(await server.CreateExperimentAsync());
+        var first = (string)(await server.AssessAsync(trace, new { feedback = new { value = 1 } }))["assessment_id"]!;
+        await Task.WhenAll(Enumerable.Range(0, 8).Select(async _ =>
+        {
+            for (var i = 0; i < 5; i++)
+            {
+                var made = (string)(await server.AssessAsync(trace, new { feedback = new { value = 1 }, overrides = first }))["assessment_id"]!;
+                Assert.False((bool)(await GetAsync(server, trace, first))["valid"]!);
+                await DeleteAsync(server, trace, made);
+            }
+        }));
+        Assert.True((bool)(await GetAsync(server, trace, first))["valid"]!);
+    }
+
+    [Theory, BothDatabases]
+    public async Task Update_MaskInSnakeCase_LeavesTheNameAsMlflowDoes(DatabaseKind kind)
+    {
+        var server = await TestServer.SharedAsync(kind);
+        var trace = await server.StartTraceAsync(await server.CreateExperimentAsync());
+        var id = (string)(await server.AssessAsync(trace, new { assessment_name = "n", feedback = new { value = 1 } }))["assessment_id"]!;
+        var given = new { assessment_name = "renamed", metadata = new { k = "v" } };
+        var changed = await PatchAsync(server, trace, id, given, "metadata,assessment_name");
+        Assert.Equal(("n", "v"), ((string?)changed["assessment_name"], (string?)changed["metadata"]!["k"]));
+        Assert.Equal("renamed", (string?)(await PatchAsync(server, trace, id, given, "assessmentName"))["assessment_name"]);
+    }
+
     private static async Task<JsonObject> GetAsync(TestServer server, string trace, string id) =>
         (await server.GetAsync($"{TraceCalls.Prefix}traces/{trace}/assessments/{id}"))["assessment"]!.AsObject();
 

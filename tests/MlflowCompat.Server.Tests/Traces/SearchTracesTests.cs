@@ -142,12 +142,49 @@ public sealed class SearchTracesTests
     [BothDatabases("status > 'A'")]
     [BothDatabases("name RLIKE '('")]
     [BothDatabases("name RLIKE '(?=a)b'")]
+    [BothDatabases("name RLIKE '(?<n>a)'")]
+    [BothDatabases("name RLIKE 'a(?i)b'")]
+    [BothDatabases("name RLIKE '\\p{L}'")]
+    [BothDatabases("name RLIKE '[\\p{L}]'")]
+    [BothDatabases("name RLIKE '\\1'")]
+    [BothDatabases("name RLIKE 'a\\Z'")]
+    [BothDatabases("name RLIKE '[[:alpha:]]'")]
+    [BothDatabases("name RLIKE '[a-z-[b]]'")]
+    [BothDatabases("name RLIKE '[a'")]
+    [BothDatabases("name RLIKE 'a{256}'")]
+    [BothDatabases("name RLIKE 'a{x}'")]
+    [BothDatabases("name RLIKE 'a\\'")]
     public async Task Filter_InvalidRow_IsRefused(DatabaseKind kind, string filter)
     {
         var fixture = await Fixtures[kind].Value;
         await fixture.Server.PostInvalidAsync(TraceCalls.Prefix + "traces/search", TraceCalls.Search([fixture.Experiment], filter));
         await fixture.Server.GetRefusedAsync(
             $"traces?experiment_ids={fixture.Experiment}&filter={Uri.EscapeDataString(filter)}", HttpStatusCode.BadRequest, "INVALID_PARAMETER_VALUE");
+    }
+
+    [Theory]
+    [BothDatabases("^one$", false)]
+    [BothDatabases("one$", false)]
+    [BothDatabases("two\\n$", true)]
+    [BothDatabases("two$", false)]
+    [BothDatabases("^two", false)]
+    [BothDatabases("one.two", true)]
+    [BothDatabases("(?i)ONE", true)]
+    [BothDatabases("\\bone\\b", true)]
+    [BothDatabases("\\bon\\b", false)]
+    [BothDatabases("\\Bn\\B", true)]
+    [BothDatabases("^[a-z]{3}\\s[^\\d]+$", true)]
+    [BothDatabases("^(?:one|three)\\W\\w+", true)]
+    [BothDatabases("[]o]ne", true)]
+    [BothDatabases("o\\.ne", false)]
+    public async Task RegularExpression_MeansTheSameOnBoth(DatabaseKind kind, string expression, bool isMet)
+    {
+        var server = await TestServer.SharedAsync(kind);
+        var experiment = await server.CreateExperimentAsync();
+        var info = TraceCalls.Info(experiment);
+        info["tags"] = new JsonObject { ["t"] = "one\ntwo\n" };
+        await server.StartTraceAsync(info);
+        Assert.Equal(isMet ? 1 : 0, (await server.SearchTracesAsync(TraceCalls.Search([experiment], $"tags.t RLIKE '{expression}'"))).Ids.Count);
     }
 
     [Theory]

@@ -108,6 +108,100 @@ public sealed class StartTraceTests
     }
 
     [Theory, BothDatabases]
+    public async Task Start_AgainWithAssessments_ReplacesThoseAndKeepsTheOthers(DatabaseKind kind)
+    {
+        var server = await TestServer.SharedAsync(kind);
+        var info = TraceCalls.Info(await server.CreateExperimentAsync());
+        var id = NewId();
+        info["assessments"] = new JsonArray(Feedback(id, true, rationale: "first", metadata: "a"));
+        var first = (await server.PostAsync(TraceCalls.Prefix + "traces", TraceCalls.Start(info)))["trace"]!["trace_info"]!;
+        // A client that had no answer sends the same once more.
+        var again = (await server.PostAsync(TraceCalls.Prefix + "traces", TraceCalls.Start(info)))["trace"]!["trace_info"]!;
+        Assert.True(JsonNode.DeepEquals(first, again), again.ToJsonString());
+
+        var other = (string)(await server.AssessAsync((string)info["trace_id"]!, new { feedback = new { value = "other" }, create_time = "2030-01-01T00:00:00Z" }))["assessment_id"]!;
+        info["assessments"] = new JsonArray(Feedback(id, false, rationale: null, metadata: "b"));
+        var assessments = (await server.TraceInfoAsync(await server.StartTraceAsync(info)))["assessments"]!.AsArray();
+        Assert.Equal([id, other], assessments.Select(assessment => (string)assessment!["assessment_id"]!));
+        Assert.Equal((false, "b"), ((bool)assessments[0]!["feedback"]!["value"]!, (string?)assessments[0]!["metadata"]!["k"]));
+        Assert.Null(assessments[0]!["rationale"]);
+    }
+
+    [Theory, BothDatabases]
+    public async Task Start_WithAssessmentsThatOverride_DoesAsThoseThatComeAlone(DatabaseKind kind)
+    {
+        var server = await TestServer.SharedAsync(kind);
+        var info = TraceCalls.Info(await server.CreateExperimentAsync());
+        var (a, b, c) = (NewId(), NewId(), NewId());
+        // The order does not matter, nor what is said of their validity.
+        info["assessments"] = new JsonArray(Feedback(b, 2, overrides: a), Feedback(a, 1), Feedback(c, 3, valid: false));
+        var trace = await server.StartTraceAsync(info);
+        Assert.Equal("b c", await ValidAsync());
+        // Now it is another one that it overrides.
+        info["assessments"] = new JsonArray(Feedback(b, 2, overrides: c));
+        await server.StartTraceAsync(info);
+        Assert.Equal("a b", await ValidAsync());
+        info["assessments"] = new JsonArray(Feedback(b, 2));
+        await server.StartTraceAsync(info);
+        Assert.Equal("a b c", await ValidAsync());
+
+        async Task<string> ValidAsync() => string.Join(' ', (await server.TraceInfoAsync(trace))["assessments"]!.AsArray()
+            .Where(assessment => (bool)assessment!["valid"]!)
+            .Select(assessment => (string)assessment!["assessment_id"]! is var id && id == a ? "a" : id == b ? "b" : "c").Order(StringComparer.Ordinal));
+    }
+
+    [Theory, BothDatabases]
+    public async Task Start_WithAssessmentsThatCannotBe_LeavesNothingBehind(DatabaseKind kind)
+    {
+        var server = await TestServer.SharedAsync(kind);
+        var experiment = await server.CreateExperimentAsync();
+        var (a, b, taken) = (NewId(), NewId(), NewId());
+        var foreign = TraceCalls.Info(experiment);
+        foreign["assessments"] = new JsonArray(Feedback(taken, "kept"));
+        await server.StartTraceAsync(foreign);
+
+        await Refused(HttpStatusCode.NotFound, "RESOURCE_DOES_NOT_EXIST", "a-none", Feedback(a, 1, overrides: "a-none"));
+        await Refused(HttpStatusCode.NotFound, "RESOURCE_DOES_NOT_EXIST", taken, Feedback(a, 1, overrides: taken));
+        await Refused(HttpStatusCode.BadRequest, "BAD_REQUEST", taken, Feedback(a, 1), Feedback(taken, 1));
+        await Refused(HttpStatusCode.BadRequest, "INVALID_PARAMETER_VALUE", a, Feedback(a, 1), Feedback(a, 2));
+        await Refused(HttpStatusCode.BadRequest, "INVALID_PARAMETER_VALUE", a, Feedback(a, 1, overrides: a));
+        await Refused(HttpStatusCode.BadRequest, "INVALID_PARAMETER_VALUE", "override itself", Feedback(a, 1, overrides: b), Feedback(b, 1, overrides: a));
+        await Refused(HttpStatusCode.BadRequest, "INVALID_PARAMETER_VALUE", "value", new JsonObject { ["feedback"] = new JsonObject() });
+        var kept = Assert.Single((await server.TraceInfoAsync((string)foreign["trace_id"]!))["assessments"]!.AsArray())!;
+        Assert.Equal(("kept", true), ((string?)kept["feedback"]!["value"], (bool)kept["valid"]!));
+
+        // Nor can one that is stored come to override itself.
+        foreign["assessments"] = new JsonArray(Feedback(b, 1, overrides: taken));
+        await server.StartTraceAsync(foreign);
+        foreign["assessments"] = new JsonArray(Feedback(taken, "changed", overrides: b));
+        await server.PostInvalidAsync(TraceCalls.Prefix + "traces", TraceCalls.Start(foreign), "override itself");
+        Assert.Contains("kept", (await server.TraceInfoAsync((string)foreign["trace_id"]!))["assessments"]!.ToJsonString(), StringComparison.Ordinal);
+
+        async Task Refused(HttpStatusCode status, string code, string part, params JsonObject[] assessments)
+        {
+            var info = TraceCalls.Info(experiment);
+            info["assessments"] = new JsonArray([.. assessments]);
+            await server.PostRefusedAsync(TraceCalls.Prefix + "traces", TraceCalls.Start(info), status, code, part);
+            await server.GetRefusedAsync($"{TraceCalls.Prefix}traces/{info["trace_id"]}", HttpStatusCode.NotFound, "RESOURCE_DOES_NOT_EXIST");
+        }
+    }
+
+    private static string NewId() => "a-" + Guid.NewGuid().ToString("N");
+
+    private static JsonObject Feedback(string id, object value, string? overrides = null, string? rationale = null, string? metadata = null, bool valid = true) => new()
+    {
+        ["assessment_id"] = id,
+        ["assessment_name"] = "n",
+        ["create_time"] = "2025-01-01T00:00:00Z",
+        ["last_update_time"] = "2025-01-01T00:00:00Z",
+        ["feedback"] = new JsonObject { ["value"] = System.Text.Json.JsonSerializer.SerializeToNode(value) },
+        ["overrides"] = overrides,
+        ["rationale"] = rationale,
+        ["metadata"] = metadata is null ? null : new JsonObject { ["k"] = metadata },
+        ["valid"] = valid,
+    };
+
+    [Theory, BothDatabases]
     public async Task Start_LongValues_AreCutInAnswers(DatabaseKind kind)
     {
         var server = await TestServer.SharedAsync(kind);
@@ -146,6 +240,14 @@ public sealed class StartTraceTests
         await Refused(info => info["response_preview"] = new string('x', 1001), "response_preview", "1000");
         await Refused(info => info["tags"] = new JsonObject { [new string('k', 251)] = "" }, "tags", "250");
         await Refused(info => info["tags"] = new JsonObject { ["k"] = 5 }, "tags");
+        await Refused(info => info["tags"] = new JsonObject { ["k"] = null }, "tags");
+        await Refused(info => info["trace_metadata"] = new JsonObject { ["k"] = null }, "trace_metadata");
+        await Refused(info => info["request_time"] = "0000-12-31T23:59:59Z", "request_time");
+        await Refused(info => info["request_time"] = "10000-01-01T00:00:00Z", "request_time");
+        await Refused(info => info["request_time"] = "0001-01-01T00:00:00+14:00", "request_time");
+        await Refused(info => info["execution_duration"] = "9223372036854775.807s", "execution_duration");
+        await Refused(info => info["execution_duration"] = "-9223372036854775.809s", "execution_duration");
+        await Refused(info => info["execution_duration"] = new string('9', 400) + "s", "execution_duration");
         await Refused(info => info["trace_metadata"] = new JsonObject { ["k"] = new string('v', 8001) }, "trace_metadata", "8000");
         await Refused(info => info["trace_metadata"] = new JsonObject { ["k\0"] = "v" }, "U+0000");
         var unknown = TraceCalls.Info("999999999");

@@ -87,6 +87,67 @@ public sealed class TraceMetricsTests
     }
 
     [Theory, BothDatabases]
+    public async Task Query_TimeBucketsOfAllTimes_BeginBeforeWhatIsInThem(DatabaseKind kind)
+    {
+        var server = await TestServer.SharedAsync(kind);
+        var experiment = await server.CreateExperimentAsync();
+        foreach (var time in (long[])[-62_135_596_800_000, -Hour - 1, -Hour, -1, 0, Hour - 1, 253_402_300_799_999])
+            await server.PostAsync("traces", new { experiment_id = experiment, timestamp_ms = time });
+        var request = Request(experiment, "TRACES", "trace_count", "COUNT", "");
+        (request["start_time_ms"], request["end_time_ms"], request["time_interval_seconds"]) = (-10 * Hour, 10 * Hour, 3600);
+        Assert.Equal(
+            "time_bucket=1969-12-31T22:00:00+00:00: COUNT=1 | time_bucket=1969-12-31T23:00:00+00:00: COUNT=2 | time_bucket=1970-01-01T00:00:00+00:00: COUNT=2",
+            await QueryAsync(server, request));
+        (request["start_time_ms"], request["end_time_ms"]) = (long.MinValue, long.MaxValue);
+        foreach (var (seconds, first, last) in ((int, string, string)[])
+            [(1, "0001-01-01T00:00:00", "9999-12-31T23:59:59"), (1_000_000_000, "0001-01-01T00:00:00", "9987-04-02T17:46:40")])
+        {
+            request["time_interval_seconds"] = seconds;
+            var buckets = (await QueryAsync(server, request)).Split(" | ");
+            Assert.Equal(($"time_bucket={first}+00:00: COUNT=1", $"time_bucket={last}+00:00: COUNT=1"), (buckets[0], buckets[^1]));
+        }
+
+        request["time_interval_seconds"] = 1_000_000_001;
+        await server.PostInvalidAsync(Route, request, "time_interval_seconds");
+    }
+
+    [Theory, BothDatabases]
+    public async Task Query_LatenciesOfAllLengths_AreMeasured(DatabaseKind kind)
+    {
+        var server = await TestServer.SharedAsync(kind);
+        var experiment = await server.CreateExperimentAsync();
+        foreach (var duration in (string[])["999999999999999s", "-999999999999999s", "0s"])
+        {
+            var info = TraceCalls.Info(experiment);
+            info["execution_duration"] = duration;
+            await server.StartTraceAsync(info);
+        }
+
+        Assert.Equal(
+            "{}: AVG=0 P0.0=-9.99999999999999E+17 P50.0=0 P100.0=9.99999999999999E+17 P75.0=4.999999999999995E+17",
+            await QueryAsync(server, Request(experiment, "TRACES", "latency", "AVG P0 P50 P100 P75", "")));
+    }
+
+    [Theory]
+    [BothDatabases("1e90", 1e90)]
+    [BothDatabases("-1e90", -1e90)]
+    [BothDatabases("1e-90", 1e-90)]
+    [BothDatabases("0", 0.0)]
+    [BothDatabases("2e90", null)]
+    [BothDatabases("1e-100", null)]
+    [BothDatabases("1e308", null)]
+    [BothDatabases("\"1\"", null)]
+    [BothDatabases("[1]", null)]
+    public async Task Query_ValuesOfAssessments_CountWhereTheyCanBeSquared(DatabaseKind kind, string value, double? expected)
+    {
+        var server = await TestServer.SharedAsync(kind);
+        var experiment = await server.CreateExperimentAsync();
+        await server.AssessAsync(await server.StartTraceAsync(experiment), new { feedback = new { value = JsonNode.Parse(value) } });
+        var answer = await server.PostAsync(Route, Request(experiment, "ASSESSMENTS", "assessment_value", "AVG", ""));
+        Assert.Equal(expected, (double?)answer["data_points"]?[0]!["values"]!["AVG"]);
+    }
+
+    [Theory, BothDatabases]
     public async Task Query_AsMuchAsIsAllowed_CountsWhatIsEqualOnce(DatabaseKind kind)
     {
         var (server, experiment) = await Fixtures[kind].Value;

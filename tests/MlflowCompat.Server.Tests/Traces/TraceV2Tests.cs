@@ -58,6 +58,42 @@ public sealed class TraceV2Tests
         await server.PostInvalidAsync("traces", new { experiment_id = experiment, timestamp_ms = 1 }, "deleted");
     }
 
+    [Theory, BothDatabases]
+    public async Task StartAndEnd_TimesBeyondTheCalendar_AreRefused(DatabaseKind kind)
+    {
+        const long Min = -62_135_596_800_000; // 0001-01-01T00:00:00Z
+        const long Max = 253_402_300_799_999; // 9999-12-31T23:59:59.999Z
+        var server = await TestServer.SharedAsync(kind);
+        var experiment = await server.CreateExperimentAsync();
+        var id = await Start(Min);
+        foreach (var time in (long[])[long.MinValue, Min - 1, Max + 1, 1_700_000_000_000_000_000, long.MaxValue])
+        {
+            await server.PostInvalidAsync("traces", new { experiment_id = experiment, timestamp_ms = time }, "timestamp_ms", FormattableString.Invariant($"{time}"));
+            await server.RefusedAsync(
+                HttpMethod.Patch, $"traces/{id}", new { timestamp_ms = time, status = "OK" }, HttpStatusCode.BadRequest, "INVALID_PARAMETER_VALUE", "timestamp_ms");
+        }
+
+        var ended = (await server.SendJsonAsync(HttpMethod.Patch, $"traces/{id}", new { timestamp_ms = Max, status = "OK" }))["trace_info"]!;
+        Assert.Equal((Min, Max - Min), ((long)ended["timestamp_ms"]!, (long)ended["execution_time_ms"]!));
+        var info = await server.TraceInfoAsync(id);
+        Assert.Equal(("0001-01-01T00:00:00Z", "315537897599.999s"), ((string?)info["request_time"], (string?)info["execution_duration"]));
+        var late = await Start(Max);
+        ended = (await server.SendJsonAsync(HttpMethod.Patch, $"traces/{late}", new { timestamp_ms = Min, status = "OK" }))["trace_info"]!;
+        Assert.Equal(Min - Max, (long)ended["execution_time_ms"]!);
+        Assert.Equal("9999-12-31T23:59:59.999Z", (string?)(await server.TraceInfoAsync(late))["request_time"]);
+        // The longest of version 3.
+        var v3 = TraceCalls.Info(experiment);
+        v3["request_time"] = "9999-12-31T23:59:59.999Z";
+        v3["execution_duration"] = "999999999999999.999s";
+        Assert.Equal("999999999999999.999s", (string?)(await server.TraceInfoAsync(await server.StartTraceAsync(v3)))["execution_duration"]);
+
+        foreach (var (filter, expected) in ((string, int)[])[("end_time > 0", 2), ("end_time >= 253402300799999", 2), ("execution_time < 0", 1), ("timestamp_ms < -9223372036854775808", 0), ("end_time <= 9223372036854775807", 3)])
+            Assert.Equal((filter, expected), (filter, (await server.SearchTracesAsync(TraceCalls.Search([experiment], filter, ["end_time"]))).Ids.Count));
+
+        async Task<string> Start(long time) =>
+            (string)(await server.PostAsync("traces", new { experiment_id = experiment, timestamp_ms = time }))["trace_info"]!["request_id"]!;
+    }
+
     [Theory]
     [BothDatabases("2.0")]
     [BothDatabases("3.0")]

@@ -16,6 +16,9 @@ internal sealed class SpanAttributes
     private const string TokenUsage = "mlflow.chat.tokenUsage";
     private const string Cost = "mlflow.llm.cost";
 
+    /// <summary>The most that a cost, in USD, may be to count as one, in either direction.</summary>
+    private const double MaxCost = 1e15;
+
     private static readonly string[] InputKeys = ["input.value", "gen_ai.input.messages", "traceloop.entity.input"];
     private static readonly string[] OutputKeys = ["output.value", "gen_ai.output.messages", "traceloop.entity.output"];
 
@@ -78,7 +81,7 @@ internal sealed class SpanAttributes
     /// <summary>The JSON text of what came out, or null.</summary>
     public string? OutputText => values.TryGetValue(Outputs, out var value) ? SpanJson.ValueText(value) : null;
 
-    /// <summary>What the column <c>usage</c> keeps: tokens, cost, model, provider; null when there is none of them.</summary>
+    /// <summary>What the column <c>usage</c> keeps: tokens, cost, model, provider, each where it can be one; null when there is none of them.</summary>
     public string? Usage()
     {
         var usage = new List<KeyValuePair<string, object?>>();
@@ -173,20 +176,30 @@ internal sealed class SpanAttributes
 
     private long? Count(string key) => Count(values.GetValueOrDefault(key));
 
-    private static long? Count(object? value) => value switch
+    /// <summary>How many tokens, or null: what cannot be a number of them is no usage, but no reason to refuse the span either.</summary>
+    private static long? Count(object? value)
     {
-        long number => number,
-        double number when Math.Floor(number) == number && Math.Abs(number) < 1e15 => (long)number,
-        string text when long.TryParse(text, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out var number) => number,
-        _ => null,
-    };
+        long? count = value switch
+        {
+            long number => number,
+            double number when Math.Floor(number) == number && Math.Abs(number) <= SpanStore.MaxTokens => (long)number,
+            string text when long.TryParse(text, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out var number) => number,
+            _ => null,
+        };
+        return count is >= 0 and <= SpanStore.MaxTokens ? count : null;
+    }
 
-    private static double? Amount(object? value) => value switch
+    /// <summary>A cost, or null; negative ones are credits.</summary>
+    private static double? Amount(object? value)
     {
-        long number => number,
-        double number when double.IsFinite(number) => number,
-        _ => null,
-    };
+        double? amount = value switch
+        {
+            long number => number,
+            double number => number,
+            _ => null,
+        };
+        return amount is >= -MaxCost and <= MaxCost ? amount : null;
+    }
 
     private static object? Find(List<KeyValuePair<string, object?>> members, string name) => members.Find(member => member.Key == name).Value;
 
@@ -207,7 +220,7 @@ internal sealed class SpanAttributes
         {
             JsonValueKind.Object => element.EnumerateObject().Select(member => new KeyValuePair<string, object?>(member.Name, Value(member.Value))).ToList(),
             JsonValueKind.String => element.GetString()!.Replace('\0', '\uFFFD'),
-            JsonValueKind.Number => element.TryGetInt64(out var number) ? (object)number : element.GetDouble(),
+            JsonValueKind.Number => element.TryGetInt64(out var number) ? number : element.TryGetDouble(out var real) ? real : (object?)null,
             _ => null,
         };
     }

@@ -86,11 +86,13 @@ internal static class SpanJson
     }
 
     /// <summary>The JSON text of an attribute's value.</summary>
+    /// <param name="value">The value.</param>
+    /// <param name="inText">Whether NaN and infinities are bare words, as in Python; else they are strings, and the text is JSON.</param>
     /// <exception cref="SpanTooLargeException">It is more than is stored.</exception>
-    public static string ValueText(object? value)
+    public static string ValueText(object? value, bool inText = true)
     {
         var text = new SpanBuffer(256);
-        WriteValue(text, value, inText: true);
+        WriteValue(text, value, inText);
         return Encoding.UTF8.GetString(text.WrittenSpan);
     }
 
