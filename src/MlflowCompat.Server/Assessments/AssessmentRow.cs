@@ -198,6 +198,14 @@ internal sealed record AssessmentRow(
 
     private static string ValueOf(ExpectationGiven expectation)
     {
+        // Clients cannot read an expectation without a value, nor the trace that has it.
+        const string Nothing = "null";
+        var value = TextOf(expectation);
+        return value != Nothing ? value : throw MlflowException.InvalidParameter("The expectation of an assessment must have a value.");
+    }
+
+    private static string TextOf(ExpectationGiven expectation)
+    {
         if (expectation.SerializedValue is not { } serialized)
             return AssessmentValue.TextOf(expectation.Value);
         if (serialized.SerializationFormat is not (null or "" or JsonFormat))
