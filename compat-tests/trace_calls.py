@@ -3,7 +3,7 @@
 
     trace_calls.py [TRACKING_URI [SECTION…]]
 
-Needs mlflow 3.4 or later, whose spans come by OTLP; with earlier ones it is skipped, and said.
+Of clients before mlflow 3.4, whose spans come as files instead of by OTLP, only what they have in common is run.
 """
 
 import asyncio
@@ -164,7 +164,6 @@ def stream(count):
         yield number
 
 
-@mlflow.trace(span_type="LLM", output_reducer=lambda chunks: "".join(chunk["delta"] for chunk in chunks))
 def talk(words):
     for number, word in enumerate(words):
         with mlflow.start_span(f"token {number}") as span:
@@ -178,7 +177,6 @@ def broken_stream():
     raise ValueError("the stream broke")
 
 
-@mlflow.trace(output_reducer=sum)
 async def later_stream(count):
     for number in range(count):
         await asyncio.sleep(0)
@@ -238,7 +236,8 @@ def streams():
     checks.equal("outputs", trace.data.spans[0].outputs, [0, 1, 2, 3])
     checks.equal("chunks", [event_of(event)[::2] for event in trace.data.spans[0].events],
                  [(f"mlflow.chunk.item.{number}", {"mlflow.chunk.value": str(number)}) for number in range(4)])
-    trace = traced(talk, ["Hel", "lo é", "😀"])
+    joined = mlflow.trace(talk, span_type="LLM", output_reducer=lambda chunks: "".join(chunk["delta"] for chunk in chunks))
+    trace = traced(joined, ["Hel", "lo é", "😀"])
     checks.equal("reduced outputs", trace.data.spans[0].outputs, "Hello é😀")
     checks.equal("spans within", tree(trace), [("talk", None), ("token 0", "talk"), ("token 1", "talk"), ("token 2", "talk")])
     checks.equal("chunks of objects", [json.loads(event.attributes["mlflow.chunk.value"])["index"] for event in trace.data.spans[0].events], [0, 1, 2])
@@ -246,7 +245,7 @@ def streams():
     checks.equal("state of a broken one", broken.info.state.value, "ERROR")
     checks.equal("its events", [event.name for event in broken.data.spans[0].events], ["mlflow.chunk.item.0", "exception"])
     checks.equal("why", broken.data.spans[0].events[1].attributes["exception.message"], "the stream broke")
-    checks.equal("asynchronous", traced(later_stream, 4).data.spans[0].outputs, 6)
+    checks.equal("asynchronous", traced(mlflow.trace(later_stream, output_reducer=sum), 4).data.spans[0].outputs, 6)
 
 
 @section
@@ -507,7 +506,7 @@ def the_current_trace():
         span.set_inputs("question")
         checks.equal("active", mlflow.get_active_trace_id(), span.trace_id)
         mlflow.update_current_trace(
-            tags={"fruit": "äpple", "n": "1"}, metadata={"commit": "abc é", "mlflow.trace.session": "session-1", "mlflow.trace.user": "user-1"},
+            tags={"fruit": "äpple", "n": "1"}, metadata={"commit": "abc é", "mlflow.modelId": "m-" + "1" * 32, "mlflow.trace.session": "session-1", "mlflow.trace.user": "user-1"},
             client_request_id="request-1", request_preview="the question é", response_preview="the answer 😀", state="ERROR")
         mlflow.update_current_trace(tags={"n": "2"})
         span.set_outputs("answer")
@@ -522,6 +521,8 @@ def the_current_trace():
     for filter_string in ("client_request_id = 'request-1'", "metadata.commit = 'abc é'", "metadata.`mlflow.trace.session` = 'session-1'",
                           "metadata.`mlflow.trace.user` = 'user-1'", "tags.fruit LIKE '%pple'", f"request_id = '{span.trace_id}'"):
         checks.equal(filter_string, found(filter_string), ids)
+    chosen = mlflow.search_traces(**of([experiment_id]), model_id="m-" + "1" * 32, return_type="list")
+    checks.equal("of a model", [trace.info.trace_id for trace in chosen], ids)
 
 
 @section
@@ -781,6 +782,10 @@ def assessments():
     read = mlflow.get_assessment(trace_id, first.assessment_id)
     checks.equal("updated in part", (read.value, read.rationale, read.metadata), (0.25, "changed", {"added": "1", "more": "2"}))
 
+    if hasattr(mlflow, "log_issue"):
+        issue = mlflow.log_issue(trace_id=trace_id, issue_id="iss-" + "1" * 32, issue_name="slow é", rationale="seen twice")
+        read = mlflow.get_assessment(trace_id, issue.assessment_id)
+        checks.equal("issue", (read.name, read.issue.issue_name, read.rationale), ("iss-" + "1" * 32, "slow é", "seen twice"))
     checks.refused("of no trace", ("RESOURCE_DOES_NOT_EXIST", "BAD_REQUEST"), mlflow.log_feedback, trace_id="tr-" + uuid.uuid4().hex, name="x", value=1)
     checks.refused("overriding nothing", "RESOURCE_DOES_NOT_EXIST", mlflow.override_feedback, trace_id=trace_id, assessment_id="a-absent", value=1)
 
@@ -862,16 +867,67 @@ def deletion():
     checks.equal("nothing is left", found("", [own]), [])
 
 
+def spans_as_files():
+    """Clients before 3.4: traces by version 2 of the API or by early version 3, their spans in a file."""
+    own = [experiment_id]
+
+    @mlflow.trace(span_type="CHAIN", attributes={"team": "blue"})
+    def ask(q, n=3):
+        with mlflow.start_span("call", span_type="LLM") as span:
+            span.set_inputs({"q": q})
+            span.set_outputs([1, 2.5, None])
+            span.add_event(mlflow.entities.SpanEvent("seen", attributes={"a": "é"}))
+        if q == "bad":
+            raise ValueError("no é")
+        return {"a": q + " 😀"}
+
+    ask("first é")
+    try:
+        ask("bad")
+    except ValueError:
+        pass
+    with mlflow.start_run() as run:
+        ask("in a run")
+    for _ in range(100):
+        traces = client.search_traces(own, order_by=["timestamp_ms ASC"])
+        if len(traces) == 3 and all(len(trace.data.spans) == 2 for trace in traces):
+            break
+        time.sleep(0.1)
+    checks.equal("requests", [json.loads(trace.data.request) for trace in traces], [{"q": q, "n": 3} for q in ("first é", "bad", "in a run")])
+    checks.equal("responses", [trace.data.response and json.loads(trace.data.response) for trace in traces], [{"a": "first é 😀"}, None, {"a": "in a run 😀"}])
+    checks.equal("states", [str(getattr(trace.info.status, "value", trace.info.status)) for trace in traces], ["OK", "ERROR", "OK"])
+    first = client.get_trace(traces[0].info.request_id)
+    outer, call = first.data.spans
+    checks.equal("spans", [(span.name, span.span_type) for span in first.data.spans], [("ask", "CHAIN"), ("call", "LLM")])
+    checks.equal("parent", (call.parent_id, outer.parent_id), (outer.span_id, None))
+    checks.equal("values", (outer.inputs, outer.outputs, call.inputs, call.outputs), ({"q": "first é", "n": 3}, {"a": "first é 😀"}, {"q": "first é"}, [1, 2.5, None]))
+    checks.equal("attribute", outer.get_attribute("team"), "blue")
+    checks.equal("event", [(event.name, event.attributes) for event in call.events], [("seen", {"a": "é"})])
+    checks.equal("what happened", traces[1].data.spans[0].events[0].attributes["exception.message"], "no é")
+    frame = mlflow.search_traces(own, order_by=["timestamp_ms ASC"])
+    checks.equal("rows", (len(frame), [len(spans) for spans in frame["spans"]]), (3, [2] * 3))
+    checks.equal("of the run", [trace.info.request_id for trace in client.search_traces(own, filter_string=f"run_id = '{run.info.run_id}'")], [traces[2].info.request_id])
+    checks.equal("by state", [trace.info.request_id for trace in client.search_traces(own, filter_string="status = 'ERROR'")], [traces[1].info.request_id])
+    checks.equal("by name", len(client.search_traces(own, filter_string="name = 'ask'", max_results=2)), 2)
+    client.set_trace_tag(first.info.request_id, "k é", "v 😀")
+    checks.equal("tag", client.get_trace(first.info.request_id).info.tags["k é"], "v 😀")
+    client.delete_trace_tag(first.info.request_id, "k é")
+    checks.true("no tag", "k é" not in client.get_trace(first.info.request_id).info.tags)
+    checks.equal("deleted by id", client.delete_traces(experiment_id, request_ids=[first.info.request_id]), 1)
+    checks.equal("deleted by time", client.delete_traces(experiment_id, max_timestamp_millis=int(time.time() * 1000) + 60_000), 2)
+    checks.equal("none are left", len(client.search_traces(own)), 0)
+
+
 def main():
     global experiment_id
     warnings.filterwarnings("ignore")
     logging.getLogger("mlflow").setLevel(logging.CRITICAL)
     mlflow.set_tracking_uri(TRACKING_URI)
     print(f"mlflow {mlflow.__version__}, server {TRACKING_URI}")
-    if VERSION < (3, 4):
-        checks.skip("trace_calls.py", f"spans of mlflow {mlflow.__version__} do not come by OTLP")
+    if VERSION < (2, 14):
+        checks.skip("trace_calls.py", f"mlflow {mlflow.__version__} has no traces")
         return checks.finish()
-    for part in sections:
+    for part in sections if VERSION >= (3, 4) else [spans_as_files]:
         if part.__name__ in sys.argv[2:] or not sys.argv[2:]:
             experiment_id = mlflow.set_experiment(unique(part.__name__)).experiment_id
             checks.run([part], lambda: None)
