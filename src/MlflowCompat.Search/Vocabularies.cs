@@ -7,9 +7,6 @@ public static class Vocabularies
 
     private const Comparators Contains = Comparators.Like | Comparators.ILike;
 
-    private static readonly KeyRule AssessmentName =
-        KeyRule.AnyKey(KeyType.Text, Patterns | Comparators.Lists, orderable: false) with { NeedsName = true };
-
     /// <summary>
     /// runs/search (contract: search §2). The spellings <c>run name</c>, <c>Run name</c> and <c>Run Name</c> read the
     /// tag mlflow.runName, whereas <c>run_name</c> is the attribute.
@@ -218,8 +215,8 @@ public static class Vocabularies
                 new("content", KeyType.Text, Contains),
                 new("attributes.", KeyType.Text, Patterns | Comparators.Lists) { IsPrefix = true },
             ]),
-        new(EntityKind.Feedback, ["feedback"], [AssessmentName]),
-        new(EntityKind.Expectation, ["expectation"], [AssessmentName]),
+        new(EntityKind.Feedback, ["feedback"], [KeyRule.AnyKey(KeyType.Text, Patterns | Comparators.Lists, orderable: false) with { NeedsName = true }]),
+        new(EntityKind.Expectation, ["expectation"], [KeyRule.AnyKey(KeyType.Text, Patterns | Comparators.Lists, orderable: false) with { NeedsName = true }]),
     ]);
 
     /// <summary>The filters of trace metrics, of one clause each (contract: since-3.6 §3.4).</summary>

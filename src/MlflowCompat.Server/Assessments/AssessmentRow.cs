@@ -92,7 +92,7 @@ internal sealed record AssessmentRow(
     {
         var (type, value, error) =
             given.Feedback is not null ? (FeedbackType, ValueOf(given.Feedback), ErrorOf(given.Feedback))
-            : given.Expectation is not null ? (ExpectationType, ValueOf(given.Expectation), null)
+            : given.Expectation is not null ? (ExpectationType, RequiredValueOf(given.Expectation), null)
             : given.Issue is not null ? (IssueType, ValueOf(given.Issue), null)
             : throw MlflowException.InvalidParameter("The assessment must have a feedback or an expectation.");
         return new AssessmentRow(
@@ -133,7 +133,7 @@ internal sealed record AssessmentRow(
         if (fields.Contains("expectation"))
         {
             RequireType(ExpectationType);
-            row = row with { Value = ValueOf(given.Expectation ?? throw FieldRules.Missing("assessment.expectation")) };
+            row = row with { Value = RequiredValueOf(given.Expectation ?? throw FieldRules.Missing("assessment.expectation")) };
         }
 
         if (fields.Contains("issue"))
@@ -188,6 +188,11 @@ internal sealed record AssessmentRow(
             throw MlflowException.InvalidParameter($"The assessment {Id} is of type '{Type}'; it cannot be given the value of one of type '{type}'.");
     }
 
+    /// <summary>Clients cannot read an expectation without a value, nor the trace that has it.</summary>
+    private static string RequiredValueOf(ExpectationGiven expectation) => ValueOf(expectation) is not "null" and var value
+        ? value
+        : throw MlflowException.InvalidParameter("The expectation of an assessment must have a value.");
+
     private static string ValueOf(FeedbackGiven feedback) =>
         feedback.Value is null && feedback.Error is null
             ? throw MlflowException.InvalidParameter("The feedback of an assessment must have a value or an error.")
@@ -197,14 +202,6 @@ internal sealed record AssessmentRow(
         feedback.Error is null ? null : JsonSerializer.Serialize(feedback.Error, Json<AssessmentError>());
 
     private static string ValueOf(ExpectationGiven expectation)
-    {
-        // Clients cannot read an expectation without a value, nor the trace that has it.
-        const string Nothing = "null";
-        var value = TextOf(expectation);
-        return value != Nothing ? value : throw MlflowException.InvalidParameter("The expectation of an assessment must have a value.");
-    }
-
-    private static string TextOf(ExpectationGiven expectation)
     {
         if (expectation.SerializedValue is not { } serialized)
             return AssessmentValue.TextOf(expectation.Value);
