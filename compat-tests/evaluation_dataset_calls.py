@@ -9,6 +9,7 @@ where the server has it.
 
 import json
 import logging
+import os
 import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 from checks import Checks, tracking_uri, unique
 
 TRACKING_URI = tracking_uri()
+# Newer clients collect spans for this long before they send them; by default for seconds.
+os.environ.setdefault("MLFLOW_ASYNC_TRACE_LOGGING_MAX_INTERVAL_MILLIS", "20")
 
 import mlflow  # noqa: E402 (reads the environment that is prepared above)
 import pandas as pd  # noqa: E402
@@ -24,6 +27,7 @@ from mlflow.exceptions import MlflowException  # noqa: E402
 from mlflow.tracking import MlflowClient  # noqa: E402
 
 try:
+    from mlflow.entities import Feedback
     from mlflow.genai import datasets, scorers
     from mlflow.genai.scorers import Guidelines
     from mlflow.genai.scorers.registry import list_scorer_versions
@@ -331,6 +335,72 @@ def versions_of_scorers():
     scorers.delete_scorer(name="manners", experiment_id=experiment, version="all")
     checks.refused("deleted", "RESOURCE_DOES_NOT_EXIST", scorers.get_scorer, name="manners", experiment_id=experiment)
     checks.equal("left", [scorer.name for scorer in scorers.list_scorers(experiment_id=experiment)], ["Tone"])
+
+
+# ------------------------------------------------------------------------------------------- evaluation
+
+
+@section
+def evaluation():
+    """A function over the records of a data set, scored; then its traces as the records of another, scored again."""
+
+    @scorers.scorer
+    def right(outputs, expectations):
+        return outputs["answer"] == expectations["answer"]
+
+    @scorers.scorer
+    def length(outputs, inputs):
+        return Feedback(value=len(outputs["answer"]) / 10, rationale=f"of {inputs['q']}", metadata={"k": "v"})
+
+    @scorers.scorer
+    def broken(outputs):
+        raise ValueError("no score é")
+
+    @scorers.scorer
+    def spans(trace):
+        return len(trace.data.spans)
+
+    @mlflow.trace
+    def predict(q):
+        with mlflow.start_span("within", span_type="LLM"):
+            return {"answer": q.upper() if q != "c" else "wrong"}
+
+    experiment = mlflow.set_experiment(unique("evaluation")).experiment_id
+    dataset = datasets.create_dataset(name=unique("evaluated"), experiment_id=experiment)
+    dataset.merge_records([{"inputs": {"q": q}, "expectations": {"answer": q.upper(), "list": [1.0, "é"]}} for q in ("a", "b", "c", "é")])
+    result = mlflow.genai.evaluate(data=dataset, predict_fn=predict, scorers=[right, length, broken, spans])
+    expected = {"right/mean": 0.75, "length/mean": 0.2, "spans/mean": 2.0}
+    checks.equal("metrics", {key: round(value, 9) for key, value in result.metrics.items()}, expected)
+    run = client.get_run(result.run_id)
+    checks.equal("metrics of the run", {key: round(value, 9) for key, value in run.data.metrics.items()}, expected)
+    checks.equal("data set of the run", [each.dataset.name for each in run.inputs.dataset_inputs], [dataset.name])
+    traces = mlflow.search_traces(run_id=result.run_id, return_type="list", **scope(experiment))
+    checks.equal("traces of the run", sorted(json.loads(trace.data.request)["q"] for trace in traces), ["a", "b", "c", "é"])
+    for trace in traces:
+        q = json.loads(trace.data.request)["q"]
+        answer = q.upper() if q != "c" else "wrong"
+        checks.equal("answer", json.loads(trace.data.response), {"answer": answer})
+        checks.equal("spans", sorted(span.name for span in trace.data.spans), ["predict", "within"])
+        found = {assessment.name: assessment for assessment in trace.info.assessments}
+        checks.equal("assessments", sorted(found), ["answer", "broken", "length", "list", "right", "spans"])
+        checks.equal("values", [found[name].value for name in ("answer", "length", "list", "right", "spans")],
+                     [q.upper(), len(answer) / 10, [1.0, "é"], q != "c", 2.0])
+        checks.equal("why", (found["length"].rationale, found["length"].metadata["k"], found["broken"].error.error_message), (f"of {q}", "v", "no score é"))
+        checks.true("of the run", all(each.metadata["mlflow.assessment.sourceRunId"] == result.run_id for each in found.values()))
+    if len(traces) != 4:
+        return
+    again = datasets.create_dataset(name=unique("from traces"), experiment_id=experiment)
+    again.merge_records(traces)
+    found = by_question(again)
+    checks.equal("records of traces", {q: record["expectations"] for q, record in found.items()}, {q: {"answer": q.upper(), "list": [1.0, "é"]} for q in ("a", "b", "c", "é")})
+    checks.equal("where they come from", {record["source_type"] for record in found.values()}, {"TRACE"})
+    frame = mlflow.search_traces(run_id=result.run_id, **scope(experiment))
+    checks.equal("traces scored", mlflow.genai.evaluate(data=frame, scorers=[spans]).metrics, {"spans/mean": 2.0})
+
+
+def scope(experiment):
+    """The argument that names an experiment; newer clients warn of the older one."""
+    return {"locations": [experiment]} if tuple(map(int, mlflow.__version__.split(".")[:2])) >= (3, 5) else {"experiment_ids": [experiment]}
 
 
 def clean_up():

@@ -215,8 +215,8 @@ public static class Vocabularies
                 new("content", KeyType.Text, Contains),
                 new("attributes.", KeyType.Text, Patterns | Comparators.Lists) { IsPrefix = true },
             ]),
-        new(EntityKind.Feedback, ["feedback"], [KeyRule.AnyKey(KeyType.Text, Patterns | Comparators.Lists, orderable: false)]),
-        new(EntityKind.Expectation, ["expectation"], [KeyRule.AnyKey(KeyType.Text, Patterns | Comparators.Lists, orderable: false)]),
+        new(EntityKind.Feedback, ["feedback"], [KeyRule.AnyKey(KeyType.Text, Patterns | Comparators.Lists, orderable: false) with { NeedsName = true }]),
+        new(EntityKind.Expectation, ["expectation"], [KeyRule.AnyKey(KeyType.Text, Patterns | Comparators.Lists, orderable: false) with { NeedsName = true }]),
     ]);
 
     /// <summary>The filters of trace metrics, of one clause each (contract: since-3.6 §3.4).</summary>

@@ -80,6 +80,9 @@ public sealed record KeyRule(string Name, KeyType Type, Comparators Comparators)
     /// </summary>
     public bool IsPrefix { get; init; }
 
+    /// <summary>Whether a rule for all keys of an entity leaves out the empty one.</summary>
+    public bool NeedsName { get; init; }
+
     /// <summary>
     /// Whether a literal of the other kind is taken too: a quoted number for a number, an unquoted number (its
     /// characters) for a text.
@@ -107,7 +110,7 @@ public sealed record KeyRule(string Name, KeyType Type, Comparators Comparators)
     {
         if (IsPrefix)
         {
-            return key.StartsWith(Name) && (key.Length > Name.Length || Name.Length == 0);
+            return key.StartsWith(Name) && (key.Length > Name.Length || (Name.Length == 0 && !NeedsName));
         }
 
         if (key.SequenceEqual(Name))

@@ -43,6 +43,8 @@ public sealed class TracesTests
     [InlineData("span.attributes. = 'x'", "Invalid span key 'attributes.'")]
     [InlineData("span.attributes.`` = 'x'", "Invalid clause(s)")]
     [InlineData("spans.name = 'x'", "Invalid entity type 'spans'")]
+    [InlineData("feedback. = 'x'", "Invalid feedback key ''")]
+    [InlineData("expectation. IN ('x')", "Invalid expectation key ''")]
     [InlineData("feedback.score = 1", "a quoted text")]
     [InlineData("feedback.score > '1'", "Invalid comparator '>'")]
     [InlineData("experiment_id = 1", "Invalid attribute key 'experiment_id'")]

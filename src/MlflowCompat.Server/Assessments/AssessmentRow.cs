@@ -98,7 +98,7 @@ internal sealed record AssessmentRow(
             throw MlflowException.InvalidParameter("The assessment must have only one of feedback, expectation and issue.");
         var (type, value, error) =
             given.Feedback is not null ? (FeedbackType, ValueOf(given.Feedback), ErrorOf(given.Feedback))
-            : given.Expectation is not null ? (ExpectationType, ValueOf(given.Expectation), null)
+            : given.Expectation is not null ? (ExpectationType, RequiredValueOf(given.Expectation), null)
             : given.Issue is not null ? (IssueType, ValueOf(given.Issue), null)
             : throw MlflowException.InvalidParameter("The assessment must have a feedback or an expectation.");
         return new AssessmentRow(
@@ -144,7 +144,7 @@ internal sealed record AssessmentRow(
         if (fields.Contains("expectation"))
         {
             RequireType(ExpectationType);
-            row = row with { Value = ValueOf(given.Expectation ?? throw FieldRules.Missing("assessment.expectation")) };
+            row = row with { Value = RequiredValueOf(given.Expectation ?? throw FieldRules.Missing("assessment.expectation")) };
         }
 
         if (fields.Contains("issue"))
@@ -198,6 +198,11 @@ internal sealed record AssessmentRow(
         if (Type != type)
             throw MlflowException.InvalidParameter($"The assessment {Id} is of type '{Type}'; it cannot be given the value of one of type '{type}'.");
     }
+
+    /// <summary>Clients cannot read an expectation without a value, nor the trace that has it.</summary>
+    private static string RequiredValueOf(ExpectationGiven expectation) => ValueOf(expectation) is not "null" and var value
+        ? value
+        : throw MlflowException.InvalidParameter("The expectation of an assessment must have a value.");
 
     private static string ValueOf(FeedbackGiven feedback) =>
         feedback.Value is null && feedback.Error is null

@@ -307,7 +307,7 @@ public static class TracesApi
         const string Parameter = "trace.trace_info.trace_location";
         if (location is null)
             throw FieldRules.Missing(Parameter);
-        if (location.Type is not (null or TraceLocationType.MlflowExperiment or TraceLocationType.TraceLocationTypeUnspecified) || location.MlflowExperiment is null)
+        if (location is not { Type: TraceLocationType.MlflowExperiment, MlflowExperiment: not null })
             throw MlflowException.InvalidParameter($"{Parameter} must be of type MLFLOW_EXPERIMENT and name an mlflow_experiment.");
         return ExperimentNumber(FieldRules.Required(location.MlflowExperiment.ExperimentId, $"{Parameter}.mlflow_experiment.experiment_id"), "experiment_id");
     }

@@ -172,6 +172,10 @@ public sealed class AssessmentsTests
         await server.PostInvalidAsync(route, new { assessment = new { assessment_name = "n" } }, "feedback", "expectation");
         await server.PostInvalidAsync(route, new { assessment = new { feedback = new { } } }, "value", "error");
         await server.PostInvalidAsync(route, new { assessment = new { feedback = new { value = (string?)null } } }, "value", "error");
+        await server.PostInvalidAsync(route, new { assessment = new { expectation = new { } } }, "expectation", "value");
+        await server.PostInvalidAsync(route, new { assessment = new { expectation = new { value = (string?)null } } }, "expectation", "value");
+        await server.PostInvalidAsync(
+            route, new { assessment = new { expectation = new { serialized_value = new { serialization_format = "JSON_FORMAT", value = "null" } } } }, "expectation", "value");
         await server.PostInvalidAsync(route, new { assessment = new { feedback, source = new { source_type = "AI_JUDGE" } } }, "source_type", "AI_JUDGE");
         await server.PostInvalidAsync(route, new { assessment = new { feedback, assessment_name = new string('x', 251) } }, "assessment_name", "250");
         await server.PostInvalidAsync(route, new { assessment = new { feedback, assessment_id = new string('x', 51) } }, "assessment_id", "50");

@@ -230,6 +230,8 @@ public sealed class StartTraceTests
         await Refused(info => info.Remove("trace_location"), "trace_location");
         await Refused(info => info["trace_location"]!.AsObject().Remove("mlflow_experiment"), "mlflow_experiment");
         await Refused(info => info["trace_location"]!["type"] = "INFERENCE_TABLE", "MLFLOW_EXPERIMENT");
+        await Refused(info => info["trace_location"]!["type"] = "TRACE_LOCATION_TYPE_UNSPECIFIED", "MLFLOW_EXPERIMENT");
+        await Refused(info => info["trace_location"]!.AsObject().Remove("type"), "MLFLOW_EXPERIMENT");
         await Refused(info => info["trace_location"]!["type"] = "NOPE", "type");
         await Refused(info => info["trace_location"]!["mlflow_experiment"]!["experiment_id"] = "abc", "abc");
         await Refused(info => info["state"] = "NOPE", "state", "NOPE");
