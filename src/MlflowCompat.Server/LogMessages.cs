@@ -68,4 +68,7 @@ internal static partial class LogMessages
 
     [LoggerMessage(20, LogLevel.Warning, "traces: deletion of old ones put off: {Reason}")]
     public static partial void TraceRetentionFailed(this ILogger logger, string reason);
+
+    [LoggerMessage(21, LogLevel.Warning, "traces: indexing the text of spans put off: {Reason}")]
+    public static partial void SpanTextIndexingFailed(this ILogger logger, string reason);
 }

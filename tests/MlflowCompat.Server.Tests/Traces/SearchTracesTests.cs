@@ -377,7 +377,7 @@ public sealed class SearchTracesTests
         public async Task<string> WalkAsync(string filter, int walk)
         {
             var statement = TraceSearch.Page(
-                Server.Database, [long.Parse(Experiment, CultureInfo.InvariantCulture)], FilterParser.Parse(filter, Vocabularies.Traces), [], walk / 2, new TracePosition(0), walk);
+                Server.Database, [long.Parse(Experiment, CultureInfo.InvariantCulture)], FilterParser.Parse(filter, Vocabularies.Traces), [], walk / 2, new TracePosition(0), walk: walk);
             await using var session = await Server.Database.OpenAsync(CancellationToken.None);
             var page = await session.ListAsync(statement, TraceRow.Read, CancellationToken.None);
             // A page may be shorter than the answer; what it holds is the beginning of the whole one.
