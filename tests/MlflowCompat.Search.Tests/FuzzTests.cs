@@ -189,6 +189,7 @@ public sealed class FuzzTests
             NumberValue { Value: double.NegativeInfinity } => "-1e999",
             NumberValue number =>
                 number.Value.ToString("E16", CultureInfo.InvariantCulture).Replace("+", "", StringComparison.Ordinal),
+            NoValue => "",
             _ => throw new InvalidOperationException(),
         };
         return $"{PrintKey(clause.Entity, clause.Key)} {ComparatorSpellings[(int)clause.Comparator]} {value}";
