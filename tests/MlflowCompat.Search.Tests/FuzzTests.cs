@@ -34,7 +34,6 @@ public sealed class FuzzTests
             ["run_id", "run.run_id", "dataset.name", "datasets.context"],
             [" IN ", " NOT IN ", " not  in"],
             ["('a')", "( 'a' , \"it's\",'C:\\',)", "('a''b', 'a\"\\'b')"]),
-        (["tags.'k'", "tag.k.d", "metadata.m", "feedback.`a b`", "name", "tags._k"], [" IS ", " is ", " IS NOT "], ["NULL", "null"]),
     ];
 
     /// <summary>By the number of the comparator.</summary>

@@ -121,7 +121,7 @@ internal sealed class TraceSearch
         else if (IsKeyset(order) && offset + rows <= walk / 2 && !(candidates?.Count <= walk))
             page = WalkOrWhole(filter, order, keys, behind, rows, offset, walk);
         else
-            page = Whole(keys, Conditions(filter.Clauses, byTrace: candidates is not null) + behind, hasList: false, "", rows, offset);
+            page = Whole(keys, Conditions(filter.Clauses, byTrace: candidates is not null) + behind, "", rows, offset);
         return $"SELECT {TraceColumns} FROM ({page}) page {database.Choose("JOIN", "CROSS JOIN")} trace_info t ON t.trace_id = page.id ORDER BY {keys.OrderBy}";
     }
 
@@ -130,11 +130,10 @@ internal sealed class TraceSearch
     /// <summary>Ids and keys of the order of all that meets the conditions, sorted.</summary>
     /// <param name="keys">The order.</param>
     /// <param name="conditions">What the traces have to meet.</param>
-    /// <param name="hasList">Whether one of them is a list of ids.</param>
     /// <param name="gate">When this condition fails, nothing is read.</param>
     /// <param name="rows">How many.</param>
     /// <param name="offset">How many before them.</param>
-    private string Whole(OrderKeys keys, string conditions, bool hasList, string gate, int rows, long offset)
+    private string Whole(OrderKeys keys, string conditions, string gate, int rows, long offset)
     {
         var from = "trace_info t";
         if (candidates is not null)
@@ -145,15 +144,13 @@ internal sealed class TraceSearch
             conditions = database.Choose($" AND t.trace_id = ANY({ids})", "") + conditions;
         }
 
-        // It would do so also where few traces are left after a walk; a + hides the experiment from its planner.
-        var isAmong = (gate.Length > 0 && hasList ? database.Choose("", "+") : "") + InExperiments("t");
         // SQLite would make the lists of its conditions before it looked at a condition that stands beside them.
         if (gate.Length > 0)
             from = database.Choose(from, $"(SELECT 1 WHERE {gate}) gate CROSS JOIN {from}");
         var isOpen = gate.Length == 0 ? "" : database.Choose($"{gate} AND ", "");
-        // Behind the fence the index is chosen for the filter: that the listing meets enough traces soon, a walk has disproved.
-        return $"SELECT * FROM (SELECT t.trace_id AS id{keys.Columns} FROM {from} WHERE {isOpen}{isAmong}{conditions}"
-            + $"{database.Choose(" OFFSET 0", " LIMIT -1")}) whole ORDER BY {keys.OrderBy}{Searching.Conditions.Limit(rows, offset)}";
+        // Behind the fence PostgreSQL chooses the index for the filter: that the listing meets enough traces soon, a walk has disproved.
+        return $"SELECT * FROM (SELECT t.trace_id AS id{keys.Columns} FROM {from} WHERE {isOpen}{InExperiments("t")}{conditions}"
+            + $"{database.Choose(" OFFSET 0", "")}) whole ORDER BY {keys.OrderBy}{Searching.Conditions.Limit(rows, offset)}";
     }
 
     /// <summary>Ids and keys of the first traces in the order of the listing; those of several experiments are walked side by side.</summary>
@@ -182,8 +179,7 @@ internal sealed class TraceSearch
         var reach = $"SELECT {(ascending ? "max" : "min")}(met.k0) AS bound, count(*) AS found FROM ({Listing(time, window, walk, 0)}) met";
         var walked = Listing(keys, $"{window} AND t.timestamp_ms {(ascending ? "<=" : ">=")} (SELECT bound FROM reach){others}", rows, offset);
         var isFilled = $"((SELECT count(*) FROM walk) = {rows} OR (SELECT found FROM reach) < {walk})";
-        var hasList = candidates is null && filter.Clauses.Any(IsList);
-        var whole = Whole(keys, Conditions(filter.Clauses, byTrace: candidates is not null) + behind, hasList, $"NOT {isFilled}", rows, offset);
+        var whole = Whole(keys, Conditions(filter.Clauses, byTrace: candidates is not null) + behind, $"NOT {isFilled}", rows, offset);
         return $"WITH reach AS MATERIALIZED ({reach}), walk AS MATERIALIZED (SELECT * FROM ({walked}) walked) "
             + $"SELECT * FROM walk WHERE {isFilled} UNION ALL SELECT * FROM ({whole}) whole_page";
     }
@@ -250,15 +246,6 @@ internal sealed class TraceSearch
             ? $"jsonb_contains({column}, {sql.AddJson(Searching.Tags.ToJson(clause.Key, value))})"
             : Searching.Conditions.Tag(sql, column, clause.Key, clause.Comparator, clause.Value);
     }
-
-    /// <summary>Whether SQLite finds the traces that meet a clause in an index, as a list of their ids.</summary>
-    private bool IsList(Clause clause) => clause.Entity switch
-    {
-        EntityKind.Tag or EntityKind.Metadata => !IsPostgreSql && clause.Key != TraceTags.SourceRun && IsEntry(clause),
-        EntityKind.Feedback or EntityKind.Expectation => clause.Comparator != Comparator.IsNull,
-        EntityKind.Span => IsIndexedSpan(clause),
-        _ => false,
-    };
 
     private static bool IsIndexedSpan(Clause clause) =>
         clause is { Key: "name", Comparator: Comparator.Equal } or { Key: "status", Comparator: Comparator.Equal, Value: TextValue { Text: "ERROR" } };
