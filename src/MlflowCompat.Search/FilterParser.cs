@@ -25,7 +25,7 @@ public static class FilterParser
 
     /// <summary>How comparators are written, by the number of the <see cref="Comparator"/>.</summary>
     private static readonly string[] Spellings =
-        ["=", "!=", ">", ">=", "<", "<=", "LIKE", "ILIKE", "RLIKE", "IN", "NOT IN"];
+        ["=", "!=", ">", ">=", "<", "<=", "LIKE", "ILIKE", "RLIKE", "IN", "NOT IN", "IS NULL", "IS NOT NULL"];
 
     /// <summary>Parses a filter.</summary>
     /// <param name="filter">The text; null, empty and blank mean no restriction.</param>
@@ -84,6 +84,7 @@ public static class FilterParser
         FilterValue? value = comparator switch
         {
             Comparator.In or Comparator.NotIn => TakeList(ref lexer),
+            Comparator.IsNull or Comparator.IsNotNull => NoValue.Instance,
             _ when rule.Type == KeyType.Number => TakeNumber(ref lexer, rule.EitherLiteral),
             _ => TakeText(ref lexer, rule.EitherLiteral),
         };
@@ -140,6 +141,29 @@ public static class FilterParser
                 }
 
                 written = lexer.Since(start);
+            }
+            else if (Lexer.IsKeyword(written, "IS"))
+            {
+                lexer.SkipBlanks();
+                int word = lexer.Position;
+                _ = lexer.TakeWord();
+                // Between these two there is one blank and no other (contract: since-3.6 §1.4).
+                if (Lexer.IsKeyword(lexer.Since(word), "NOT") && lexer.TryTake(' '))
+                {
+                    _ = lexer.TakeWord();
+                }
+
+                if (Lexer.IsKeyword(lexer.Since(word), "NULL"))
+                {
+                    return Comparator.IsNull;
+                }
+
+                if (Lexer.IsKeyword(lexer.Since(word), "NOT NULL"))
+                {
+                    return Comparator.IsNotNull;
+                }
+
+                written = lexer.Since(start).TrimEnd();
             }
         }
 

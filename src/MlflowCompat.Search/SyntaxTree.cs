@@ -34,7 +34,7 @@ public enum EntityKind
     Assessment,
 }
 
-/// <summary>How a clause compares. Negative comparators match only what has the key (contract: search §1).</summary>
+/// <summary>How a clause compares. Negative comparators match only what has the key (contract: search §1); IS NULL what has not.</summary>
 public enum Comparator
 {
     /// <summary><c>=</c>, exact and case-sensitive on text.</summary>
@@ -69,6 +69,12 @@ public enum Comparator
 
     /// <summary><c>NOT IN</c></summary>
     NotIn,
+
+    /// <summary><c>IS NULL</c>: there is no such key (contract: since-3.6 §1.4).</summary>
+    IsNull,
+
+    /// <summary><c>IS NOT NULL</c>: the key is there.</summary>
+    IsNotNull,
 }
 
 /// <summary>The right side of a clause.</summary>
@@ -110,6 +116,17 @@ public sealed record TextListValue(IReadOnlyList<string> Texts) : FilterValue
     }
 }
 
+/// <summary>The right side of IS NULL and IS NOT NULL, where nothing is written.</summary>
+public sealed record NoValue : FilterValue
+{
+    private NoValue()
+    {
+    }
+
+    /// <summary>The only one.</summary>
+    public static NoValue Instance { get; } = new();
+}
+
 /// <summary>One condition of a filter.</summary>
 /// <param name="Entity">What the key belongs to, after resolving aliases.</param>
 /// <param name="Key">
@@ -117,8 +134,8 @@ public sealed record TextListValue(IReadOnlyList<string> Texts) : FilterValue
 /// </param>
 /// <param name="Comparator">A comparator that the vocabulary allows for the key.</param>
 /// <param name="Value">
-/// <see cref="TextListValue"/> for IN and NOT IN, otherwise <see cref="NumberValue"/> or <see cref="TextValue"/> by the
-/// type of the key.
+/// <see cref="TextListValue"/> for IN and NOT IN, <see cref="NoValue"/> for IS NULL and IS NOT NULL, otherwise
+/// <see cref="NumberValue"/> or <see cref="TextValue"/> by the type of the key.
 /// </param>
 public sealed record Clause(EntityKind Entity, string Key, Comparator Comparator, FilterValue Value);
 

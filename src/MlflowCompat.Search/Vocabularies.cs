@@ -8,7 +8,7 @@ public static class Vocabularies
     private const Comparators Contains = Comparators.Like | Comparators.ILike;
 
     /// <summary>
-    /// runs/search (contract: search §2). The spellings <c>run name</c>, <c>Run name</c> and <c>Run Name</c> read the
+    /// runs/search (contract: search §2), without the IS NULL of 3.11, which 3.6 refuses. The spellings <c>run name</c>, <c>Run name</c> and <c>Run Name</c> read the
     /// tag mlflow.runName, whereas <c>run_name</c> is the attribute.
     /// </summary>
     public static Vocabulary Runs { get; } = new(
@@ -56,7 +56,7 @@ public static class Vocabularies
             ]),
     ]);
 
-    /// <summary>experiments/search (contract: search §3).</summary>
+    /// <summary>experiments/search (contract: search §3, IS NULL: since-3.6 §1.4).</summary>
     public static Vocabulary Experiments { get; } = new(
     [
         new(
@@ -71,7 +71,7 @@ public static class Vocabularies
         new(
             EntityKind.Tag,
             ["tags", "tag"],
-            [KeyRule.AnyKey(KeyType.Text, Comparators.Text, orderable: false)]),
+            [KeyRule.AnyKey(KeyType.Text, Comparators.Text | Comparators.Presence, orderable: false)]),
     ])
     {
         IgnoresRepeatedOrderKeys = true,
@@ -180,7 +180,7 @@ public static class Vocabularies
         IgnoresRepeatedOrderKeys = true,
     };
 
-    /// <summary>Searches for traces of versions 2 and 3, and correlations (contract: search §7).</summary>
+    /// <summary>Searches for traces of versions 2 and 3, and correlations (contract: search §7, IS NULL: since-3.6 §1.4).</summary>
     public static Vocabulary Traces { get; } = new(
     [
         new(
@@ -190,8 +190,8 @@ public static class Vocabularies
                 new("request_id", KeyType.Text, Patterns | Comparators.Lists) { Orderable = true },
                 new("client_request_id", KeyType.Text, Patterns | Comparators.Lists),
                 new("status", KeyType.Text, Patterns | Comparators.Lists) { Orderable = true },
-                new("name", KeyType.Text, Patterns) { StandsFor = (EntityKind.Tag, "mlflow.traceName"), Orderable = true },
-                new("run_id", KeyType.Text, Patterns) { StandsFor = (EntityKind.Metadata, "mlflow.sourceRun"), Orderable = true },
+                new("name", KeyType.Text, Patterns | Comparators.Presence) { StandsFor = (EntityKind.Tag, "mlflow.traceName"), Orderable = true },
+                new("run_id", KeyType.Text, Patterns | Comparators.Presence) { StandsFor = (EntityKind.Metadata, "mlflow.sourceRun"), Orderable = true },
                 new("timestamp_ms", KeyType.Number, Comparators.Number)
                 {
                     Aliases = ["timestamp"],
@@ -203,8 +203,8 @@ public static class Vocabularies
                 new("text", KeyType.Text, Contains) { StandsFor = (EntityKind.Span, "content"), NeedsEntity = true },
                 new("experiment_id", KeyType.Number, Comparators.None) { Orderable = true },
             ]),
-        new(EntityKind.Tag, ["tags", "tag"], [KeyRule.AnyKey(KeyType.Text, Patterns, orderable: true)]),
-        new(EntityKind.Metadata, ["metadata", "request_metadata"], [KeyRule.AnyKey(KeyType.Text, Patterns, orderable: true)]),
+        new(EntityKind.Tag, ["tags", "tag"], [KeyRule.AnyKey(KeyType.Text, Patterns | Comparators.Presence, orderable: true)]),
+        new(EntityKind.Metadata, ["metadata", "request_metadata"], [KeyRule.AnyKey(KeyType.Text, Patterns | Comparators.Presence, orderable: true)]),
         new(
             EntityKind.Span,
             ["span"],
@@ -215,8 +215,8 @@ public static class Vocabularies
                 new("content", KeyType.Text, Contains),
                 new("attributes.", KeyType.Text, Patterns | Comparators.Lists) { IsPrefix = true },
             ]),
-        new(EntityKind.Feedback, ["feedback"], [KeyRule.AnyKey(KeyType.Text, Patterns | Comparators.Lists, orderable: false) with { NeedsName = true }]),
-        new(EntityKind.Expectation, ["expectation"], [KeyRule.AnyKey(KeyType.Text, Patterns | Comparators.Lists, orderable: false) with { NeedsName = true }]),
+        Assessments(EntityKind.Feedback, "feedback"),
+        Assessments(EntityKind.Expectation, "expectation"),
     ]);
 
     /// <summary>The filters of trace metrics, of one clause each (contract: since-3.6 §3.4).</summary>
@@ -246,6 +246,9 @@ public static class Vocabularies
                 new("type", KeyType.Text, Comparators.Equal),
             ]),
     ]);
+
+    private static EntityRule Assessments(EntityKind kind, string prefix) =>
+        new(kind, [prefix], [KeyRule.AnyKey(KeyType.Text, Patterns | Comparators.Lists | Comparators.Presence, orderable: false) with { NeedsName = true }]);
 
     private static KeyRule LoggedModelText(string name) =>
         new(name, KeyType.Text, Comparators.Text | Comparators.Lists) { EitherLiteral = true };

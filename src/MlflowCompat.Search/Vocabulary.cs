@@ -42,6 +42,12 @@ public enum Comparators
     /// <summary>See <see cref="Comparator.NotIn"/>.</summary>
     NotIn = 1 << Comparator.NotIn,
 
+    /// <summary>See <see cref="Comparator.IsNull"/>.</summary>
+    IsNull = 1 << Comparator.IsNull,
+
+    /// <summary>See <see cref="Comparator.IsNotNull"/>.</summary>
+    IsNotNull = 1 << Comparator.IsNotNull,
+
     /// <summary><c>= != LIKE ILIKE</c></summary>
     Text = Equal | NotEqual | Like | ILike,
 
@@ -50,6 +56,9 @@ public enum Comparators
 
     /// <summary><c>IN</c> and <c>NOT IN</c></summary>
     Lists = In | NotIn,
+
+    /// <summary><c>IS NULL</c> and <c>IS NOT NULL</c></summary>
+    Presence = IsNull | IsNotNull,
 }
 
 /// <summary>What the values of a key are.</summary>

@@ -71,4 +71,7 @@ internal static partial class LogMessages
 
     [LoggerMessage(21, LogLevel.Debug, "{Method} {Path}: the client has gone")]
     public static partial void ClientHasGone(this ILogger logger, string method, string path);
+
+    [LoggerMessage(22, LogLevel.Warning, "traces: indexing the text of spans put off: {Reason}")]
+    public static partial void SpanTextIndexingFailed(this ILogger logger, string reason);
 }

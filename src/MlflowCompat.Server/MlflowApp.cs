@@ -75,6 +75,8 @@ public static class MlflowApp
         builder.Services.AddScoped<TraceSpans>();
         builder.Services.AddScoped<TraceMetrics>();
         builder.Services.AddSingleton<SpanStore>();
+        builder.Services.AddSingleton<SpanTextIndexing>();
+        builder.Services.AddHostedService(services => services.GetRequiredService<SpanTextIndexing>());
         builder.Services.AddSingleton<TraceRetention>();
         builder.Services.AddHostedService(services => services.GetRequiredService<TraceRetention>());
         builder.Services.AddScoped<AssessmentStore>();

@@ -82,6 +82,12 @@ public sealed class RowsStatement
         static (statement, index, value) => raw.sqlite3_bind_text(statement, index, value.AsSpan()),
         NpgsqlDbType.Array | NpgsqlDbType.Text));
 
+    /// <summary>Adds a column of BYTEA.</summary>
+    public RowsStatement AddBytes(byte[][] values) => Add(new Column<byte[]>(
+        values,
+        static (statement, index, value) => raw.sqlite3_bind_blob(statement, index, value.AsSpan()),
+        NpgsqlDbType.Array | NpgsqlDbType.Bytea));
+
     /// <summary>Adds a column of times in milliseconds since 1970 that has no overflow column.</summary>
     public RowsStatement AddTimes(long[] milliseconds) =>
         kind == DatabaseKind.Sqlite

@@ -54,7 +54,7 @@ public sealed class EvaluationDatasetsTests
     [InlineData(0, "tags.n > '5'", "Invalid comparator '>'")]
     [InlineData(0, "tags.n IN ('5')", "Invalid comparator 'IN'")]
     [InlineData(0, "name RLIKE 'x'", "Invalid comparator 'RLIKE'")]
-    [InlineData(0, "name IS NULL", "Invalid comparator 'IS'")]
+    [InlineData(0, "name IS NULL", "Invalid comparator 'IS NULL'")]
     [InlineData(0, "metrics.a > 1", "Invalid entity type 'metrics'")]
     public void Filter_InvalidRow_IsRefusedNamingTheReason(int row, string filter, string message)
     {

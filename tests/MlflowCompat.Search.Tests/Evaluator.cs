@@ -95,7 +95,10 @@ internal static class Evaluator
         };
     }
 
-    private static bool Compare(string? actual, Clause clause) => actual is not null && (clause.Comparator, clause.Value) switch
+    private static bool Compare(string? actual, Clause clause) =>
+        clause.Comparator == Comparator.IsNull ? actual is null
+        : clause.Comparator == Comparator.IsNotNull ? actual is not null
+        : actual is not null && (clause.Comparator, clause.Value) switch
     {
         (Comparator.Equal, TextValue value) => actual == value.Text,
         (Comparator.NotEqual, TextValue value) => actual != value.Text,

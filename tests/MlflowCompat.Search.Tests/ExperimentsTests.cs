@@ -27,6 +27,9 @@ public sealed class ExperimentsTests
     [InlineData(91, "tags.k.d = '1'", "gamma_x")]
     [InlineData(91, "tags.`a/b` = '2'", "gamma_x")]
     [InlineData(93, "tags.k = 'v' AND tags.Team = 'A'", "alpha")]
+    [InlineData(2, "tags.k IS NULL", "gamma_x gammaYx")]
+    [InlineData(3, "tag.`k` is not null", "alpha Beta")]
+    [InlineData(4, "tags.Team IS NULL AND tags.k = 'V'", "Beta")]
     [InlineData(96, "creation_time > 0", "alpha Beta gamma_x gammaYx")]
     [InlineData(97, "last_update_time != 0", "alpha Beta gamma_x gammaYx")]
     [InlineData(100, "creation_time > 0.5", "alpha Beta gamma_x gammaYx")]
@@ -36,6 +39,7 @@ public sealed class ExperimentsTests
             (row, Evaluator.Filter(Experiments, FilterParser.Parse(filter, Vocabularies.Experiments))));
 
     [Theory]
+    [InlineData(6, "name IS NULL", "Invalid comparator 'IS NULL' for attribute 'name'")]
     [InlineData(88, "attributes.name = 'alpha'", "Invalid entity type 'attributes'. Valid entity types: attribute, tags, tag")]
     [InlineData(88, "attr.name = 'alpha'", "Invalid entity type 'attr'")]
     [InlineData(92, "tags.a/b = '2'", "Invalid clause(s) in filter string")]

@@ -38,7 +38,7 @@ public sealed class FuzzTests
 
     /// <summary>By the number of the comparator.</summary>
     private static readonly string[] ComparatorSpellings =
-        ["=", "!=", ">", ">=", "<", "<=", "LIKE", "ILIKE", "RLIKE", "IN", "NOT IN"];
+        ["=", "!=", ">", ">=", "<", "<=", "LIKE", "ILIKE", "RLIKE", "IN", "NOT IN", "IS NULL", "IS NOT NULL"];
 
     private static readonly string[] Joints = [" AND ", " and ", " ", "\nAND AND\t"];
 
@@ -188,6 +188,7 @@ public sealed class FuzzTests
             NumberValue { Value: double.NegativeInfinity } => "-1e999",
             NumberValue number =>
                 number.Value.ToString("E16", CultureInfo.InvariantCulture).Replace("+", "", StringComparison.Ordinal),
+            NoValue => "",
             _ => throw new InvalidOperationException(),
         };
         return $"{PrintKey(clause.Entity, clause.Key)} {ComparatorSpellings[(int)clause.Comparator]} {value}";

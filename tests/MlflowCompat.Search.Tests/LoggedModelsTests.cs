@@ -53,7 +53,7 @@ public sealed class LoggedModelsTests
     [InlineData(137, "name = 'A' OR tags.t = 'x'", "Invalid clause(s) in filter string")]
     [InlineData(137, "(name = 'A')", "Invalid clause(s) in filter string")]
     [InlineData(137, "name = 'A';", "Invalid clause(s) in filter string")]
-    [InlineData(137, "name IS NULL", "Invalid comparator 'IS'")]
+    [InlineData(137, "name IS NULL", "Invalid comparator 'IS NULL'")]
     [InlineData(139, "last_updated_time > 0", "Invalid attribute key 'last_updated_time'")]
     [InlineData(139, "params.lr > '0'", "Invalid comparator '>'")]
     [InlineData(139, "dataset.name = 'x'", "Invalid entity type 'dataset'")]

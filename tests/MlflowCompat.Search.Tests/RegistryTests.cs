@@ -65,8 +65,8 @@ public sealed class RegistryTests
     [InlineData(111, "version = 1", "Invalid attribute key")]
     [InlineData(111, "run_id = 'x'", "Invalid attribute key")]
     [InlineData(111, "aliases.al = '2'", "Invalid entity type 'aliases'")]
-    [InlineData(111, "tags.k IS NULL", "Invalid comparator 'IS'")]
-    [InlineData(111, "name IS NOT NULL", "Invalid comparator 'IS'")]
+    [InlineData(111, "tags.k IS NULL", "Invalid comparator 'IS NULL'")]
+    [InlineData(111, "name IS NOT NULL", "Invalid comparator 'IS NOT NULL'")]
     public void ModelFilter_InvalidRow_IsRefusedNamingTheReason(int row, string filter, string message) =>
         AssertRefused(row, message, () => FilterParser.Parse(filter, Vocabularies.RegisteredModels));
 
@@ -127,7 +127,7 @@ public sealed class RegistryTests
     [InlineData(125, "last_updated_timestamp > 0", "Invalid attribute key")]
     [InlineData(125, "user_id = 'x'", "Invalid attribute key")]
     [InlineData(125, "description LIKE '%'", "Invalid attribute key")]
-    [InlineData(125, "tags.k IS NULL", "Invalid comparator 'IS'")]
+    [InlineData(125, "tags.k IS NULL", "Invalid comparator 'IS NULL'")]
     public void VersionFilter_InvalidRow_IsRefusedNamingTheReason(int row, string filter, string message) =>
         AssertRefused(row, message, () => FilterParser.Parse(filter, Vocabularies.ModelVersions));
 

@@ -31,7 +31,33 @@ public sealed class TracesTests
     }
 
     [Theory]
+    [InlineData("tags.t IS NULL", EntityKind.Tag, "t", Comparator.IsNull)]
+    [InlineData("tag.`k.d` is not null", EntityKind.Tag, "k.d", Comparator.IsNotNull)]
+    [InlineData("metadata.m Is  Null", EntityKind.Metadata, "m", Comparator.IsNull)]
+    [InlineData("name IS\tNOT NULL", EntityKind.Tag, "mlflow.traceName", Comparator.IsNotNull)]
+    [InlineData("trace.run_id IS NULL", EntityKind.Metadata, "mlflow.sourceRun", Comparator.IsNull)]
+    [InlineData("feedback.good IS NOT NULL", EntityKind.Feedback, "good", Comparator.IsNotNull)]
+    [InlineData("expectation.`a b` IS NULL AND", EntityKind.Expectation, "a b", Comparator.IsNull)]
+    public void Filter_OfPresence_HasNoValue(string filter, EntityKind entity, string key, Comparator comparator) =>
+        Assert.Equal(new Clause(entity, key, comparator, NoValue.Instance), Assert.Single(FilterParser.Parse(filter, Vocabularies.Traces).Clauses));
+
+    [Theory]
     [InlineData("attr.status = 'OK'", "Invalid entity type 'attr'")]
+    [InlineData("tags.t IS", "Invalid comparator 'IS'")]
+    [InlineData("tags.t NOT NULL", "Invalid comparator 'NOT NULL'")]
+    [InlineData("tags.t IS 'x'", "Invalid comparator 'IS'")]
+    [InlineData("tags.t IS NOT 'x'", "Invalid comparator 'IS NOT'")]
+    [InlineData("tags.t is  not  null", "Invalid comparator")]
+    [InlineData("tags.t IS NOT\tNULL", "Invalid comparator")]
+    [InlineData("tags.t IS NULL 'x'", "Invalid clause(s)")]
+    [InlineData("tags.t IS NULLS", "Invalid comparator 'IS NULLS'")]
+    [InlineData("status IS NULL", "Invalid comparator 'IS NULL' for attribute 'status'")]
+    [InlineData("request_id IS NOT NULL", "Invalid comparator 'IS NOT NULL'")]
+    [InlineData("client_request_id IS NULL", "Invalid comparator 'IS NULL'")]
+    [InlineData("timestamp IS NULL", "Invalid comparator 'IS NULL'")]
+    [InlineData("span.name IS NULL", "Invalid comparator 'IS NULL'")]
+    [InlineData("span.attributes.a IS NULL", "Invalid comparator 'IS NULL'")]
+    [InlineData("trace.text IS NULL", "Invalid comparator 'IS NULL'")]
     [InlineData("state = 'OK'", "Invalid attribute key 'state'")]
     [InlineData("timestamp >= 1500.5", "a whole number")]
     [InlineData("timestamp_ms = 1e3", "a whole number")]

@@ -7,7 +7,7 @@ namespace MlflowCompat.Server.Searching;
 
 /// <summary>
 /// Turns single clauses of a filter into conditions of SQL, the same meaning on both databases (contract: search §1, semantics §13):
-/// text compares by code point, LIKE knows no escape, a missing value meets no condition, and times compare as numbers of milliseconds
+/// text compares by code point, LIKE knows no escape, a missing value meets no condition but IS NULL, and times compare as numbers of milliseconds
 /// whatever the column holds.
 /// </summary>
 public static class Conditions
@@ -49,7 +49,7 @@ public static class Conditions
                 : database.Choose($"{column} <> ALL({texts})", $"{column} NOT IN (SELECT value FROM json_each({texts}))");
         }
 
-        var text = ((TextValue)value).Text;
+        var text = value is TextValue given ? given.Text : "";
         switch (comparator)
         {
             case Comparator.Equal:
@@ -68,6 +68,10 @@ public static class Conditions
                     : $"{ILikeFunction}({column}, {sql.Add(text)})";
             case Comparator.Greater or Comparator.GreaterOrEqual or Comparator.Less or Comparator.LessOrEqual:
                 return $"{Ordinal(database, column)} {Operator(comparator)} {sql.Add(text)}";
+            case Comparator.IsNull:
+                return $"{column} IS NULL";
+            case Comparator.IsNotNull:
+                return $"{column} IS NOT NULL";
             case Comparator.RLike:
                 var expression = RegularExpression.Parse(text);
                 _ = Expression(expression.DotNet);
@@ -93,7 +97,7 @@ public static class Conditions
             ? $"{column} {Operator(comparator)} {sql.Add(whole)}"
             : Number(sql, column, comparator, value);
 
-    /// <summary>A condition on a member of a JSON object of tags; a tag that is not there meets none.</summary>
+    /// <summary>A condition on a member of a JSON object of tags; a tag that is not there meets none but IS NULL.</summary>
     public static string Tag(StatementBuilder sql, string column, string key, Comparator comparator, FilterValue value)
     {
         if (sql.Database.Kind == DatabaseKind.PostgreSql)
@@ -105,7 +109,9 @@ public static class Conditions
         }
 
         var name = sql.Add(key);
-        return $"EXISTS (SELECT 1 FROM json_each({column}) AS tag WHERE tag.key = {name} AND {Text(sql, "tag.value", comparator, value)})";
+        return comparator == Comparator.IsNull
+            ? $"NOT EXISTS (SELECT 1 FROM json_each({column}) AS tag WHERE tag.key = {name})"
+            : $"EXISTS (SELECT 1 FROM json_each({column}) AS tag WHERE tag.key = {name} AND {Text(sql, "tag.value", comparator, value)})";
     }
 
     /// <summary>

@@ -47,14 +47,17 @@ public sealed class SpanStore : IAsyncDisposable
     };
 
     private readonly Database database;
+    private readonly SpanTextIndexing indexing;
     private readonly GroupCommit<PendingExport>? queue;
     private readonly CancellationTokenSource stopping = new();
 
     /// <summary>Makes the store; there is one per database.</summary>
     /// <param name="database">The workspace's database.</param>
-    public SpanStore(Database database)
+    /// <param name="indexing">What follows with the index over the text of spans.</param>
+    public SpanStore(Database database, SpanTextIndexing indexing)
     {
         this.database = database;
+        this.indexing = indexing;
         if (database.Kind == DatabaseKind.PostgreSql)
             queue = new GroupCommit<PendingExport>(Lanes, () => database.MaxWaitingBytes, MaxGroupBytes, WriteGroupAsync);
     }
@@ -172,6 +175,12 @@ public sealed class SpanStore : IAsyncDisposable
                 .Add(Array.ConvertAll(rows, span => span.Usage))
                 .AddUtf8(Array.ConvertAll(rows, span => span.Content)),
             cancellationToken).ConfigureAwait(false);
+        await SpanTextIndex.NoteAsync(database, session, experiments, cancellationToken).ConfigureAwait(false);
+        session.AfterCommit(() =>
+        {
+            foreach (var group in experiments.Values.CountBy(experiment => experiment))
+                indexing.Noted(group.Key, group.Value);
+        });
         var used = rows.Where(span => span.Usage is not null).Select(span => span.TraceId).Distinct().ToList();
         if (used.Count > 0)
             await session.ExecuteLastAsync(SumUsage(used), cancellationToken).ConfigureAwait(false);

@@ -17,7 +17,8 @@ internal readonly record struct TracePosition(long Offset, long? Timestamp = nul
 /// <remarks>
 /// As in runs/search, most pages are found by a walk: the index of the listing is read from where the window of time begins, at most a few
 /// thousand entries of it, and every clause is looked up by trace. What it has covered comes before all that it has not, so a page that it
-/// fills is the page. Only otherwise the search is done as a whole, in the same statement.
+/// fills is the page. Only otherwise the search is done as a whole, in the same statement. Where <see cref="SpanTextIndex"/> knows which
+/// traces can meet the clauses on texts, the whole is those.
 /// </remarks>
 internal sealed class TraceSearch
 {
@@ -29,6 +30,9 @@ internal sealed class TraceSearch
     /// the orders that its planner compares, so it is looked up by trace.
     /// </summary>
     private const int MaxSemiJoins = 8;
+
+    /// <summary>Up to this many experiments SQLite merges in the order of their entries; more are sorted, as in runs/search.</summary>
+    private const int MaxMerged = 16;
 
     /// <summary>How much of a span's name or an assessment's value PostgreSQL keeps in the index.</summary>
     private const int IndexedLength = 128;
@@ -47,10 +51,12 @@ internal sealed class TraceSearch
     private readonly StatementBuilder sql;
     private readonly IReadOnlyList<long> experiments;
     private readonly string experimentList;
+    private readonly IReadOnlyCollection<string>? candidates;
 
-    private TraceSearch(Database database, IReadOnlyList<long> experimentIds)
+    private TraceSearch(Database database, IReadOnlyList<long> experimentIds, IReadOnlyCollection<string>? candidates = null)
     {
         this.database = database;
+        this.candidates = candidates;
         sql = new StatementBuilder(database);
         experiments = [.. experimentIds.Distinct()];
         experimentList = experiments.Count == 1 ? sql.Add(experiments[0]) : sql.Add(experiments);
@@ -72,6 +78,7 @@ internal sealed class TraceSearch
     /// <param name="order">The keys of the order; the start and the id always follow.</param>
     /// <param name="rows">Length of the page.</param>
     /// <param name="position">Where it begins.</param>
+    /// <param name="candidates">All traces that can meet the filter, and others; null if nobody knows them.</param>
     /// <param name="walk">How many entries of the listing are read before the search is done as a whole: the answer does not depend on it.</param>
     public static Statement Page(
         Database database,
@@ -80,9 +87,10 @@ internal sealed class TraceSearch
         IReadOnlyList<OrderTerm> order,
         int rows,
         TracePosition position,
+        IReadOnlyCollection<string>? candidates = null,
         int walk = DefaultWalk)
     {
-        var search = new TraceSearch(database, experimentIds);
+        var search = new TraceSearch(database, experimentIds, candidates);
         return search.sql.Append(search.PageQuery(filter, order, rows, position, walk)).ToStatement();
     }
 
@@ -109,29 +117,57 @@ internal sealed class TraceSearch
         var offset = behind.Length > 0 ? 0 : position.Offset;
         string page;
         if (filter.Clauses.All(IsTime) && IsKeyset(order))
-            page = Select(keys, Conditions(filter.Clauses, byTrace: true) + behind, "", rows, offset);
-        else if (IsKeyset(order) && experiments.Count == 1 && offset + rows <= walk / 2)
+            page = Listing(keys, Conditions(filter.Clauses, byTrace: true) + behind, rows, offset);
+        else if (IsKeyset(order) && offset + rows <= walk / 2 && !(candidates?.Count <= walk))
             page = WalkOrWhole(filter, order, keys, behind, rows, offset, walk);
         else
-            page = Select(keys, Conditions(filter.Clauses, byTrace: false) + behind, "", rows, offset);
+            page = Whole(keys, Conditions(filter.Clauses, byTrace: candidates is not null) + behind, "", rows, offset);
         return $"SELECT {TraceColumns} FROM ({page}) page {database.Choose("JOIN", "CROSS JOIN")} trace_info t ON t.trace_id = page.id ORDER BY {keys.OrderBy}";
     }
 
     private static string TraceColumns { get; } = string.Join(", ", TraceRow.Columns.Split(',').Select(column => "t." + column.Trim()));
 
-    /// <summary>Ids and keys of the order, sorted.</summary>
+    /// <summary>Ids and keys of the order of all that meets the conditions, sorted.</summary>
     /// <param name="keys">The order.</param>
     /// <param name="conditions">What the traces have to meet.</param>
     /// <param name="gate">When this condition fails, nothing is read.</param>
     /// <param name="rows">How many.</param>
     /// <param name="offset">How many before them.</param>
-    private string Select(OrderKeys keys, string conditions, string gate, int rows, long offset)
+    private string Whole(OrderKeys keys, string conditions, string gate, int rows, long offset)
     {
+        var from = "trace_info t";
+        if (candidates is not null)
+        {
+            var ids = sql.Add([.. candidates]);
+            // SQLite, which has no statistics, would rather walk through the experiment.
+            from = database.Choose(from, $"json_each({ids}) AS candidate CROSS JOIN {from} ON t.trace_id = candidate.value");
+            conditions = database.Choose($" AND t.trace_id = ANY({ids})", "") + conditions;
+        }
+
         // SQLite would make the lists of its conditions before it looked at a condition that stands beside them.
-        var from = gate.Length == 0 ? "trace_info t" : database.Choose("trace_info t", $"(SELECT 1 WHERE {gate}) gate CROSS JOIN trace_info t");
+        if (gate.Length > 0)
+            from = database.Choose(from, $"(SELECT 1 WHERE {gate}) gate CROSS JOIN {from}");
         var isOpen = gate.Length == 0 ? "" : database.Choose($"{gate} AND ", "");
-        return $"SELECT t.trace_id AS id{keys.Columns} FROM {from} WHERE {isOpen}{InExperiments("t")}{conditions} "
-            + $"ORDER BY {keys.OrderBy}{Searching.Conditions.Limit(rows, offset)}";
+        // Behind the fence PostgreSQL chooses the index for the filter: that the listing meets enough traces soon, a walk has disproved.
+        return $"SELECT * FROM (SELECT t.trace_id AS id{keys.Columns} FROM {from} WHERE {isOpen}{InExperiments("t")}{conditions}"
+            + $"{database.Choose(" OFFSET 0", "")}) whole ORDER BY {keys.OrderBy}{Searching.Conditions.Limit(rows, offset)}";
+    }
+
+    /// <summary>Ids and keys of the first traces in the order of the listing; those of several experiments are walked side by side.</summary>
+    private string Listing(OrderKeys keys, string conditions, int rows, long offset)
+    {
+        var page = $" ORDER BY {keys.OrderBy}{Searching.Conditions.Limit(rows, offset)}";
+        string OfExperiment(string isExperiment) => $"SELECT t.trace_id AS id{keys.Columns} FROM trace_info t WHERE {isExperiment}{conditions}";
+        if (experiments.Count > 1 && IsPostgreSql)
+        {
+            var depth = offset > long.MaxValue - rows ? long.MaxValue : offset + rows;
+            return $"SELECT part.* FROM unnest({experimentList}) AS e(experiment_id) CROSS JOIN LATERAL ("
+                + $"{OfExperiment("t.experiment_id = e.experiment_id")} ORDER BY {keys.OrderBy}{Searching.Conditions.Limit(depth, 0)}) part{page}";
+        }
+
+        return experiments.Count is 1 or > MaxMerged
+            ? OfExperiment(InExperiments("t")) + page
+            : string.Join(" UNION ALL ", experiments.Select(id => OfExperiment(string.Create(CultureInfo.InvariantCulture, $"t.experiment_id = {id}")))) + page;
     }
 
     private string WalkOrWhole(Filter filter, IReadOnlyList<OrderTerm> order, OrderKeys keys, string behind, int rows, long offset, int walk)
@@ -139,11 +175,11 @@ internal sealed class TraceSearch
         var ascending = order.Count > 0 && order[0].Ascending;
         var window = Conditions([.. filter.Clauses.Where(IsTime)], byTrace: true) + behind;
         var others = Conditions([.. filter.Clauses.Where(clause => !IsTime(clause))], byTrace: true);
-        var reach = $"SELECT {(ascending ? "max" : "min")}(met.at) AS bound, count(*) AS found FROM (SELECT t.timestamp_ms AS at FROM trace_info t "
-            + $"WHERE {InExperiments("t")}{window} ORDER BY t.timestamp_ms{(ascending ? "" : " DESC")}{Searching.Conditions.Limit(walk, 0)}) met";
-        var walked = Select(keys, $"{window} AND t.timestamp_ms {(ascending ? "<=" : ">=")} (SELECT bound FROM reach){others}", "", rows, offset);
+        var time = new OrderKeys([("t.timestamp_ms", ascending ? "ASC" : "DESC")]);
+        var reach = $"SELECT {(ascending ? "max" : "min")}(met.k0) AS bound, count(*) AS found FROM ({Listing(time, window, walk, 0)}) met";
+        var walked = Listing(keys, $"{window} AND t.timestamp_ms {(ascending ? "<=" : ">=")} (SELECT bound FROM reach){others}", rows, offset);
         var isFilled = $"((SELECT count(*) FROM walk) = {rows} OR (SELECT found FROM reach) < {walk})";
-        var whole = Select(keys, Conditions(filter.Clauses, byTrace: false) + behind, $"NOT {isFilled}", rows, offset);
+        var whole = Whole(keys, Conditions(filter.Clauses, byTrace: candidates is not null) + behind, $"NOT {isFilled}", rows, offset);
         return $"WITH reach AS MATERIALIZED ({reach}), walk AS MATERIALIZED (SELECT * FROM ({walked}) walked) "
             + $"SELECT * FROM walk WHERE {isFilled} UNION ALL SELECT * FROM ({whole}) whole_page";
     }
@@ -205,14 +241,23 @@ internal sealed class TraceSearch
                 : $"t.trace_id IN (SELECT x.trace_id FROM {entries} AND {InExperiments("x")})";
         }
 
-        return Searching.Conditions.Tag(sql, column, clause.Key, clause.Comparator, clause.Value);
+        // As a function it is nothing that an index answers: a walk would read all traces that have the tag, scattered over the table.
+        return IsPostgreSql && byTrace && clause is { Comparator: Comparator.Equal, Value: TextValue { Text: var value } }
+            ? $"jsonb_contains({column}, {sql.AddJson(Searching.Tags.ToJson(clause.Key, value))})"
+            : Searching.Conditions.Tag(sql, column, clause.Key, clause.Comparator, clause.Value);
     }
+
+    private static bool IsIndexedSpan(Clause clause) =>
+        clause is { Key: "name", Comparator: Comparator.Equal } or { Key: "status", Comparator: Comparator.Equal, Value: TextValue { Text: "ERROR" } };
+
+    private static bool IsEntry(Clause clause) =>
+        clause is { Comparator: Comparator.Equal, Value: TextValue { Text: var text } }
+        && !UnindexedEntries.Contains(clause.Key) && Http.FieldRules.CodePoints(text) <= MaxEntryLength;
 
     /// <summary>The rows of trace_entries that meet a clause; null where that table does not have them all.</summary>
     private string? Entries(string kind, Clause clause) =>
-        clause is { Comparator: Comparator.Equal, Value: TextValue { Text: var text } }
-            && !UnindexedEntries.Contains(clause.Key) && Http.FieldRules.CodePoints(text) <= MaxEntryLength
-            ? $"trace_entries x WHERE x.kind = '{kind}' AND x.key = {sql.Add(clause.Key)} AND x.value = {sql.Add(text)}"
+        IsEntry(clause)
+            ? $"trace_entries x WHERE x.kind = '{kind}' AND x.key = {sql.Add(clause.Key)} AND x.value = {sql.Add(((TextValue)clause.Value).Text)}"
             : null;
 
     /// <summary>Traces that were made in a run, or linked to it.</summary>
@@ -230,6 +275,8 @@ internal sealed class TraceSearch
     {
         var name = sql.Add(clause.Key);
         var hasName = $"{Searching.Conditions.Ordinal(database, "a.name")} = {name} AND a.assessment_type = '{type}'";
+        if (clause.Comparator == Comparator.IsNull)
+            return $"NOT EXISTS (SELECT 1 FROM assessments a WHERE a.trace_id = t.trace_id AND {hasName}{ByTraceFence})";
         var value = Indexed("a.value", clause);
         return byTrace
             ? $"EXISTS (SELECT 1 FROM assessments a WHERE a.trace_id = t.trace_id AND {hasName} AND {value}{ByTraceFence})"
@@ -238,15 +285,15 @@ internal sealed class TraceSearch
 
     private string Span(Clause clause, bool byTrace)
     {
-        var (condition, isIndexed) = clause.Key switch
+        var condition = clause.Key switch
         {
-            "name" => (Indexed("s.name", clause), clause.Comparator is Comparator.Equal),
-            "type" => (Text("s.type", clause), false),
-            "status" => (StatusOf(clause), clause is { Comparator: Comparator.Equal, Value: TextValue { Text: "ERROR" } }),
-            "content" => (Text("s.content", clause), false),
-            _ => (SpanAttribute(clause), false),
+            "name" => Indexed("s.name", clause),
+            "type" => Text("s.type", clause),
+            "status" => StatusOf(clause),
+            "content" => Text("s.content", clause),
+            _ => SpanAttribute(clause),
         };
-        return byTrace || !isIndexed
+        return byTrace || !IsIndexedSpan(clause)
             ? $"EXISTS (SELECT 1 FROM spans s WHERE s.trace_id = t.trace_id AND {condition}{ByTraceFence})"
             : $"t.trace_id IN (SELECT s.trace_id FROM spans s WHERE {InExperiments("s")} AND {condition})";
     }
@@ -270,13 +317,12 @@ internal sealed class TraceSearch
         var value = given.Comparator != Comparator.RLike
             ? json
             : $"CASE WHEN {json} {database.Choose("LIKE '\"%\"' ESCAPE ''", "GLOB '\"*\"'")} THEN substr({json}, 2, length({json}) - 2) ELSE {json} END";
-        var mentions = database.Choose($"strpos(s.content, {sql.Add(JsonName(key))}) > 0", $"instr(s.content, {sql.Add(JsonName(key))}) > 0");
+        var member = sql.Add(Otlp.SpanJson.MemberName(key));
+        var mentions = database.Choose($"strpos(s.content, {member}) > 0", $"instr(s.content, {member}) > 0");
         var condition = Text($"({value})", given);
         return IsPostgreSql
             ? $"CASE WHEN {mentions} THEN {condition} ELSE false END"
             : $"{mentions} AND EXISTS (SELECT 1 FROM json_each(s.content, '$.attributes') AS attribute WHERE attribute.key = {name} AND {condition})";
-
-        static string JsonName(string key) => Otlp.SpanJson.ValueText(key) + ":";
     }
 
     /// <summary>A text whose beginning PostgreSQL has in an index; asked for both, its planner takes them for independent.</summary>

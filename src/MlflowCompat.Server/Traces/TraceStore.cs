@@ -43,6 +43,12 @@ public sealed class TraceStore(Database database, ServerOptions options)
             await assessmentStore.MergeAsync(session, trace.TraceId, trace.ExperimentId, trace.Assessments, token).ConfigureAwait(false);
             var assessments = await AssessmentStore.OfTracesAsync(database, session, [trace.TraceId], token).ConfigureAwait(false);
             // Spans may have come first, under the header of another experiment.
+            await session.ExecuteLastAsync(
+                database.Statement("""
+                    INSERT INTO span_text_pending (experiment_id, trace_id)
+                    SELECT DISTINCT $2, trace_id FROM spans WHERE trace_id = $1 AND experiment_id <> $2
+                    """).Add(trace.TraceId).Add(trace.ExperimentId),
+                token).ConfigureAwait(false);
             foreach (var table in (string[])["spans", "assessments"])
             {
                 await session.ExecuteLastAsync(
@@ -120,8 +126,11 @@ public sealed class TraceStore(Database database, ServerOptions options)
         {
             try
             {
+                var candidates = await new SpanTextIndex(database).FindAsync(session, experimentIds, filter, cancellationToken).ConfigureAwait(false);
                 var rows = experimentIds.Count == 0 ? [] : await session.ListAsync(
-                    TraceSearch.Page(database, experimentIds, filter, order, maxResults, position), TraceRow.Read, cancellationToken).ConfigureAwait(false);
+                    TraceSearch.Page(database, experimentIds, filter, order, maxResults, position, candidates),
+                    TraceRow.Read,
+                    cancellationToken).ConfigureAwait(false);
                 var assessments = await AssessmentStore.OfTracesAsync(
                     database, session, [.. rows.Select(row => row.TraceId)], cancellationToken).ConfigureAwait(false);
                 var token = rows.Count == maxResults

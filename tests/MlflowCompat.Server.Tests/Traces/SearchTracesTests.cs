@@ -97,6 +97,20 @@ public sealed class SearchTracesTests
     [BothDatabases("feedback.txt LIKE '%yes%'", "A")]
     [BothDatabases("expectation.exp = '\"v\"'", "A")]
     [BothDatabases("feedback.exp = '\"v\"'", "")]
+    [BothDatabases("tags.t IS NULL", "D")]
+    [BothDatabases("tags.`k.d` is not null", "A")]
+    [BothDatabases("tags.t IS NOT NULL AND metadata.m = 'y'", "B")]
+    [BothDatabases("metadata.m IS NULL", "C D")]
+    [BothDatabases("request_metadata.m IS NOT NULL", "A B")]
+    [BothDatabases("name IS NULL", "C D")]
+    [BothDatabases("trace.name IS NOT NULL", "A B")]
+    [BothDatabases("run_id IS NULL", "B C D")]
+    [BothDatabases("run_id IS NOT NULL", "A")]
+    [BothDatabases("feedback.good IS NOT NULL", "A B")]
+    [BothDatabases("feedback.good IS NULL", "C D")]
+    [BothDatabases("feedback.exp IS NULL", "A B C D")]
+    [BothDatabases("expectation.exp IS NOT NULL", "A")]
+    [BothDatabases("expectation.exp IS NULL AND feedback.txt IS NULL", "B C D")]
     [BothDatabases("trace.name = 'alpha' AND tags.t = 'one' AND span.type = 'LLM'", "A")]
     [BothDatabases("tags.`mlflow.trace.spansLocation` = 'TRACKING_STORE' AND status = 'OK'", "A D")]
     public async Task Filter_ValidRow_FindsTheTracesOfTheTable(DatabaseKind kind, string filter, string expected)
@@ -140,6 +154,17 @@ public sealed class SearchTracesTests
     [BothDatabases("(status = 'OK')")]
     [BothDatabases("status = OK")]
     [BothDatabases("status > 'A'")]
+    [BothDatabases("status IS NULL")]
+    [BothDatabases("request_id IS NOT NULL")]
+    [BothDatabases("client_request_id IS NULL")]
+    [BothDatabases("timestamp IS NULL")]
+    [BothDatabases("execution_time IS NOT NULL")]
+    [BothDatabases("span.name IS NULL")]
+    [BothDatabases("span.attributes.model IS NOT NULL")]
+    [BothDatabases("trace.text IS NULL")]
+    [BothDatabases("tags.t IS")]
+    [BothDatabases("tags.t IS 'x'")]
+    [BothDatabases("tags.t is  not  null")]
     [BothDatabases("name RLIKE '('")]
     [BothDatabases("name RLIKE '(?=a)b'")]
     [BothDatabases("name RLIKE '(?<n>a)'")]
@@ -345,6 +370,56 @@ public sealed class SearchTracesTests
         }
     }
 
+    [Theory]
+    [BothDatabases(2)]
+    [BothDatabases(20)]
+    public async Task Search_SeveralExperiments_AreWalkedAsOne(DatabaseKind kind, int count)
+    {
+        var server = await TestServer.SharedAsync(kind);
+        var experiments = new List<string>();
+        for (var i = 0; i < count; i++)
+            experiments.Add(await server.CreateExperimentAsync());
+        var traces = new List<(string Id, long Start, bool IsOdd)>();
+        for (var i = 0; i < 45; i++)
+        {
+            var start = 1_700_000_000_000 + (i * 7 % 10);
+            var info = TraceCalls.Info(experiments[i * i % count], startMs: start);
+            info["tags"] = new JsonObject { ["odd"] = (i % 3 == 0).ToString() };
+            traces.Add((await server.StartTraceAsync(info), start, i % 3 == 0));
+        }
+
+        foreach (var (filter, order, expected) in new (string?, string, IEnumerable<(string Id, long Start, bool)>)[]
+        {
+            (null, "timestamp DESC", traces.OrderByDescending(trace => trace.Start)),
+            (null, "timestamp ASC", traces.OrderBy(trace => trace.Start)),
+            ("timestamp >= 1700000000004", "timestamp DESC", traces.Where(trace => trace.Start >= 1_700_000_000_004).OrderByDescending(trace => trace.Start)),
+            ("tags.odd = 'True'", "timestamp DESC", traces.Where(trace => trace.IsOdd).OrderByDescending(trace => trace.Start)),
+            ("tags.odd = 'True' AND timestamp < 1700000000007", "timestamp ASC",
+                traces.Where(trace => trace.IsOdd && trace.Start < 1_700_000_000_007).OrderBy(trace => trace.Start)),
+        })
+        {
+            var ids = ((IOrderedEnumerable<(string Id, long, bool)>)expected).ThenBy(trace => trace.Id, StringComparer.Ordinal).Select(trace => trace.Id).ToList();
+            var seen = new List<string>();
+            string? token = null;
+            do
+            {
+                (var page, token) = await server.SearchTracesAsync(TraceCalls.Search([.. experiments], filter, [order], 4, token));
+                seen.AddRange(page);
+            }
+            while (token is not null);
+            Assert.Equal(ids, seen);
+            // However far the walk goes, and from wherever a page begins.
+            foreach (var (walk, offset) in new[] { (8, 0), (16, 3), (64, 20), (1000, 5) })
+            {
+                var statement = TraceSearch.Page(
+                    server.Database, [.. experiments.Select(id => long.Parse(id, CultureInfo.InvariantCulture))], FilterParser.Parse(filter, Vocabularies.Traces),
+                    OrderByParser.Parse([order], Vocabularies.Traces), 4, new TracePosition(offset), walk: walk);
+                await using var session = await server.Database.OpenAsync(CancellationToken.None);
+                Assert.Equal(ids.Skip(offset).Take(4), (await session.ListAsync(statement, TraceRow.Read, CancellationToken.None)).Select(row => row.TraceId));
+            }
+        }
+    }
+
     private static async Task<Fixture> MakeAsync(DatabaseKind kind)
     {
         var server = await TestServer.SharedAsync(kind);
@@ -367,6 +442,8 @@ public sealed class SearchTracesTests
         await server.AssessAsync(fixture.Ids["A"], new { assessment_name = "exp", expectation = new { value = "v" } });
         await Assess("B", "good", new { value = false });
         await Assess("B", "score", new { value = 1 });
+        // What is indexed is found as what is pending: the spans of the table are, those of other tests seldom.
+        Assert.True(await new SpanTextIndex(server.Database).IndexAsync(long.Parse(experiment, CultureInfo.InvariantCulture), CancellationToken.None, least: 1));
         return fixture;
 
         ExportedSpan Span(string name, string span, long start, long duration, int status, string type, params (string Key, object? Value)[] attributes) =>
@@ -414,7 +491,7 @@ public sealed class SearchTracesTests
         public async Task<string> WalkAsync(string filter, int walk)
         {
             var statement = TraceSearch.Page(
-                Server.Database, [long.Parse(Experiment, CultureInfo.InvariantCulture)], FilterParser.Parse(filter, Vocabularies.Traces), [], walk / 2, new TracePosition(0), walk);
+                Server.Database, [long.Parse(Experiment, CultureInfo.InvariantCulture)], FilterParser.Parse(filter, Vocabularies.Traces), [], walk / 2, new TracePosition(0), walk: walk);
             await using var session = await Server.Database.OpenAsync(CancellationToken.None);
             var page = await session.ListAsync(statement, TraceRow.Read, CancellationToken.None);
             // A page may be shorter than the answer; what it holds is the beginning of the whole one.

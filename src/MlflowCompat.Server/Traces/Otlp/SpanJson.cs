@@ -96,6 +96,9 @@ internal static class SpanJson
         return Encoding.UTF8.GetString(text.WrittenSpan);
     }
 
+    /// <summary>How the content of a span begins a member of this name: text that is nowhere in it names no attribute of the span.</summary>
+    public static string MemberName(string name) => ValueText(name) + ":";
+
     /// <summary>Writes a stored span as the REST API gives it back: the protocol's message, field names as in its .proto file.</summary>
     /// <param name="content">What <see cref="Write"/> or a client wrote: an object of well-formed text, see <see cref="LoneSurrogates"/>.</param>
     /// <param name="writer">Where to.</param>
