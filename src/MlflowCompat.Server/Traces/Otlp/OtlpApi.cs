@@ -1,4 +1,3 @@
-using System.Buffers;
 using System.IO.Compression;
 using System.Text;
 using System.Text.Json.Serialization;
@@ -66,8 +65,8 @@ public static class OtlpApi
         var contentBytes = 0L;
         try
         {
-            var body = await ReadAsync(context).ConfigureAwait(false);
-            if (!(isJson ? OtlpJson.Read(body, Take) : OtlpProtobuf.Read(body.Span, Take)))
+            using var body = await ReadAsync(context).ConfigureAwait(false);
+            if (!(isJson ? OtlpJson.Read(body.Written, Take) : OtlpProtobuf.Read(body.Written.Span, Take)))
                 throw new OtlpFormatException("it has no spans");
         }
         catch (OtlpFormatException exception)
@@ -86,6 +85,9 @@ public static class OtlpApi
             return;
         }
 
+        // The body is gone by now; it was about as large as what has been made of it and is going to be written.
+        if (contentBytes > HugeBytes)
+            RequestBinding.GiveMemoryBack();
         if (spans.Count > 0)
         {
             var refused = await context.RequestServices.GetRequiredService<SpanStore>()
@@ -153,7 +155,7 @@ public static class OtlpApi
     }
 
     /// <summary>The body, unpacked; never more than what is allowed, however small it was packed.</summary>
-    private static async Task<ReadOnlyMemory<byte>> ReadAsync(HttpContext context)
+    private static async Task<BodyBuffer> ReadAsync(HttpContext context)
     {
         var request = context.Request;
         if (request.ContentLength > MaxBytes)
@@ -166,11 +168,11 @@ public static class OtlpApi
             "DEFLATE" => new ZLibStream(request.Body, CompressionMode.Decompress),
             _ => throw new OtlpFormatException("its Content-Encoding is neither gzip nor deflate"),
         };
-        var body = new ArrayBufferWriter<byte>((int)Math.Clamp(request.ContentLength ?? 0, 4096, 1024 * 1024));
+        var body = new BodyBuffer(request.ContentLength);
         try
         {
             int read;
-            while ((read = await source.ReadAsync(body.GetMemory(4096), context.RequestAborted).ConfigureAwait(false)) > 0)
+            while ((read = await source.ReadAsync(body.GetMemory(), context.RequestAborted).ConfigureAwait(false)) > 0)
             {
                 body.Advance(read);
                 if (body.WrittenCount > MaxBytes)
@@ -183,8 +185,8 @@ public static class OtlpApi
         }
 
         if (body.WrittenCount > HugeBytes)
-            context.Response.OnCompleted(RequestBinding.GiveMemoryBackAsync);
-        return body.WrittenMemory;
+            context.Response.OnCompleted(RequestBinding.GiveMemoryBackSoonAsync);
+        return body;
     }
 }
 
