@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Runtime.CompilerServices;
 
 namespace MlflowCompat.Storage;
 
@@ -136,7 +137,10 @@ public sealed class GroupCommit<T> : IAsyncDisposable
         public bool TryBegin(out T begun)
         {
             begun = item!;
-            return TryDecide();
+            if (!TryDecide())
+                return false;
+            item = default;
+            return true;
         }
 
         /// <summary>Decides that the item is not written, unless its group has begun.</summary>
@@ -185,14 +189,27 @@ public sealed class GroupCommit<T> : IAsyncDisposable
         private void WriteAll()
         {
             var group = new List<Member>();
-            while (TakeGroup(group) is { Count: > 0 } items)
+            while (WriteNext(group))
             {
-                var outcomes = GroupCommit.WriteInPartsAsync(items, queue.writeGroup).GetAwaiter().GetResult();
-                for (var i = 0; i < group.Count; i++)
-                    Answer(group[i], outcomes[i]);
             }
 
             ended.SetResult();
+        }
+
+        /// <summary>
+        /// Writes what comes next; false when the queue is closed and empty. Never inlined: while the thread waits, perhaps for hours, it
+        /// must not hold what it has written before, which may be large.
+        /// </summary>
+        [MethodImpl(MethodImplOptions.NoInlining)]
+        private bool WriteNext(List<Member> group)
+        {
+            var items = TakeGroup(group);
+            if (items.Count == 0)
+                return false;
+            var outcomes = GroupCommit.WriteInPartsAsync(items, queue.writeGroup).GetAwaiter().GetResult();
+            for (var i = 0; i < group.Count; i++)
+                Answer(group[i], outcomes[i]);
+            return true;
         }
 
         /// <summary>Fills the group anew, as soon as there is something, and returns its items; none when the queue is closed and empty.</summary>

@@ -24,6 +24,7 @@ internal static class BenchCommandLine
             new ArtifactsCommand(),
             new SeedCommand(),
             new LimitCommand(),
+            new TracesCommand(),
             new MemoryCommand(),
         };
         var result = root.Parse(args);

@@ -32,6 +32,11 @@ internal sealed class SeedCommand : Command
         Description = "So many registered models with five versions each; for the registry's searches: 10000.",
     };
 
+    private readonly Option<int?> traces = new("--traces")
+    {
+        Description = "An experiment with so many traces of three spans each, through the API only; for the searches: 100000.",
+    };
+
     /// <summary>Makes the command.</summary>
     public SeedCommand()
         : base("seed", "Makes the data that reading is measured on; what is there already is left alone.")
@@ -40,6 +45,7 @@ internal sealed class SeedCommand : Command
         Add(runs);
         Add(points);
         Add(models);
+        Add(traces);
         SetAction((result, _) => RunAsync(result));
     }
 
@@ -49,19 +55,26 @@ internal sealed class SeedCommand : Command
         if (address.StartsWith("http://", StringComparison.Ordinal))
         {
             var api = new ApiSeeder(new ServerAddress(address));
-            await SeedAsync(result, Made(api.SeedRuns), Made(api.SeedHistory), Made(api.SeedModels)).ConfigureAwait(false);
+            await SeedAsync(result, Made(api.SeedRuns), Made(api.SeedHistory), Made(api.SeedModels), Made(api.SeedTraces)).ConfigureAwait(false);
             return;
         }
 
+        if (result.GetValue(traces) is not null)
+            throw new FormatException("--traces: traces are made through the API; give the address of a server, not of a database.");
+
         var bulk = await BulkSeeder.OpenAsync(address).ConfigureAwait(false);
         await using (bulk.ConfigureAwait(false))
-            await SeedAsync(result, bulk.SeedRunsAsync, bulk.SeedHistoryAsync, bulk.SeedModelsAsync).ConfigureAwait(false);
+            await SeedAsync(result, bulk.SeedRunsAsync, bulk.SeedHistoryAsync, bulk.SeedModelsAsync, null).ConfigureAwait(false);
     }
 
     private static Func<int, Task<bool>> Made(Func<int, bool> seed) => count => Task.FromResult(seed(count));
 
     private async Task SeedAsync(
-        ParseResult result, Func<int, Task<bool>> seedRuns, Func<int, Task<bool>> seedHistory, Func<int, Task<bool>> seedModels)
+        ParseResult result,
+        Func<int, Task<bool>> seedRuns,
+        Func<int, Task<bool>> seedHistory,
+        Func<int, Task<bool>> seedModels,
+        Func<int, Task<bool>>? seedTraces)
     {
         foreach (var count in result.GetValue(runs) ?? [])
             await SeedOneAsync("runs", count, seedRuns).ConfigureAwait(false);
@@ -69,6 +82,8 @@ internal sealed class SeedCommand : Command
             await SeedOneAsync("points", count, seedHistory).ConfigureAwait(false);
         if (result.GetValue(models) is { } registered)
             await SeedOneAsync("registered models", registered, seedModels).ConfigureAwait(false);
+        if (result.GetValue(traces) is { } traced && seedTraces is not null)
+            await SeedOneAsync("traces", traced, seedTraces).ConfigureAwait(false);
 
         async Task SeedOneAsync(string what, int count, Func<int, Task<bool>> seed)
         {

@@ -16,6 +16,8 @@ internal sealed class HttpConnection : IDisposable
     /// <summary>Longer bodies are counted while they arrive and not kept.</summary>
     private const int LargestKeptBody = 8 * 1024 * 1024;
 
+    private static ReadOnlySpan<byte> JsonHeaders => "Content-Type: application/json"u8;
+
     private readonly ServerAddress server;
     private readonly byte[] input;
     private int inputStart;
@@ -86,8 +88,18 @@ internal sealed class HttpConnection : IDisposable
             throw Unexpected(path, status);
     }
 
+    /// <summary>Sends <see cref="Request"/> as a POST with headers of its own, and reads the answer, which has to have status 200.</summary>
+    /// <inheritdoc cref="RequestBuffer.Post"/>
+    /// <inheritdoc cref="Post(ReadOnlySpan{byte})"/>
+    public void Post(ReadOnlySpan<byte> path, ReadOnlySpan<byte> headers)
+    {
+        var status = Exchange(Request.Post(server, path, headers).Span);
+        if (status != 200)
+            throw Unexpected(path, status);
+    }
+
     /// <summary>Sends <see cref="Request"/> as a PUT and reads the answer, which has to have status 200.</summary>
-    /// <inheritdoc cref="Post"/>
+    /// <inheritdoc cref="Post(ReadOnlySpan{byte})"/>
     public void Put(ReadOnlySpan<byte> path)
     {
         var status = Exchange(Request.Put(server, path).Span);
@@ -96,7 +108,7 @@ internal sealed class HttpConnection : IDisposable
     }
 
     /// <summary>Sends a file as a PUT, straight from the disk's cache, and reads the answer, which has to have status 200.</summary>
-    /// <inheritdoc cref="Post"/>
+    /// <inheritdoc cref="Post(ReadOnlySpan{byte})"/>
     public void PutFile(ReadOnlySpan<byte> path, string file)
     {
         var status = Exchange(Request.PutHead(server, path, new FileInfo(file).Length).Span, file);
@@ -105,7 +117,7 @@ internal sealed class HttpConnection : IDisposable
     }
 
     /// <summary>Sends a GET and reads the answer, which has to have status 200.</summary>
-    /// <inheritdoc cref="Post"/>
+    /// <inheritdoc cref="Post(ReadOnlySpan{byte})"/>
     public void Get(ReadOnlySpan<byte> path)
     {
         var status = TryGet(path);
@@ -114,7 +126,7 @@ internal sealed class HttpConnection : IDisposable
     }
 
     /// <summary>Sends <see cref="Request"/> as a POST and returns the status of the answer.</summary>
-    public int TryPost(ReadOnlySpan<byte> path) => Exchange(Request.Post(server, path).Span);
+    public int TryPost(ReadOnlySpan<byte> path) => Exchange(Request.Post(server, path, JsonHeaders).Span);
 
     /// <summary>Sends a GET and returns the status of the answer.</summary>
     public int TryGet(ReadOnlySpan<byte> path) => Exchange(Request.Get(server, path).Span);

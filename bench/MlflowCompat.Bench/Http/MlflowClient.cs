@@ -147,10 +147,97 @@ internal sealed class MlflowClient(ServerAddress server) : IDisposable
             json.WriteString("version", version.ToString(System.Globalization.CultureInfo.InvariantCulture));
         });
 
+    /// <summary>Makes a trace without spans.</summary>
+    /// <param name="traceId">Its id in MLflow's form.</param>
+    /// <param name="experimentId">Where.</param>
+    /// <param name="start">Milliseconds since 1970.</param>
+    /// <param name="duration">Milliseconds.</param>
+    /// <param name="state">OK or ERROR.</param>
+    /// <param name="tags">Its tags.</param>
+    public void StartTrace(string traceId, string experimentId, long start, long duration, string state, IEnumerable<(string Key, string Value)> tags) =>
+        Post(Server.TraceApiPath("traces"), json =>
+        {
+            json.WriteStartObject("trace");
+            json.WriteStartObject("trace_info");
+            json.WriteString("trace_id", traceId);
+            json.WriteStartObject("trace_location");
+            json.WriteString("type", "MLFLOW_EXPERIMENT");
+            json.WriteStartObject("mlflow_experiment");
+            json.WriteString("experiment_id", experimentId);
+            json.WriteEndObject();
+            json.WriteEndObject();
+            json.WriteString(
+                "request_time",
+                DateTime.UnixEpoch.AddMilliseconds(start).ToString("yyyy-MM-dd'T'HH:mm:ss.fff'Z'", System.Globalization.CultureInfo.InvariantCulture));
+            json.WriteString("execution_duration", string.Create(System.Globalization.CultureInfo.InvariantCulture, $"{duration / 1000}.{duration % 1000:000}s"));
+            json.WriteString("state", state);
+            json.WriteString("request_preview", "What is the answer?");
+            json.WriteString("response_preview", "42");
+            json.WriteStartObject("trace_metadata");
+            json.WriteString("mlflow.user", "bench");
+            json.WriteString("mlflow.trace_schema.version", "3");
+            json.WriteEndObject();
+            json.WriteStartObject("tags");
+            foreach (var (key, value) in tags)
+                json.WriteString(key, value);
+            json.WriteEndObject();
+            json.WriteEndObject();
+            json.WriteEndObject();
+        });
+
+    /// <summary>Gives feedback on a trace.</summary>
+    public void GiveFeedback(string traceId, string name, bool value) =>
+        Post(Server.TraceApiPath($"traces/{traceId}/assessments"), json =>
+        {
+            json.WriteStartObject("assessment");
+            json.WriteString("assessment_name", name);
+            json.WriteStartObject("source");
+            json.WriteString("source_type", "HUMAN");
+            json.WriteString("source_id", "bench");
+            json.WriteEndObject();
+            json.WriteStartObject("feedback");
+            json.WriteBoolean("value", value);
+            json.WriteEndObject();
+            json.WriteEndObject();
+        });
+
+    /// <summary>Deletes traces.</summary>
+    public void DeleteTraces(string experimentId, IEnumerable<string> traceIds) =>
+        Post(Server.TraceApiPath("traces/delete-traces"), json =>
+        {
+            json.WriteString("experiment_id", experimentId);
+            json.WriteStartArray("request_ids");
+            foreach (var id in traceIds)
+                json.WriteStringValue(id);
+            json.WriteEndArray();
+        });
+
+    /// <summary>Sends spans.</summary>
+    /// <param name="export">The spans.</param>
+    /// <param name="experimentId">Where new traces go.</param>
+    /// <param name="traceIds">The id of each trace.</param>
+    /// <param name="start">When the trace of a number began, in nanoseconds since 1970.</param>
+    public void Export(Workloads.SpanExport export, string experimentId, byte[][] traceIds, Func<int, long> start)
+    {
+        export.Write(connection.Request, traceIds, start);
+        connection.Post(Workloads.Tracing.ExportPath(Server), Workloads.SpanExport.Headers(experimentId));
+    }
+
+    /// <summary>Reads a trace and returns how many spans it has.</summary>
+    public int CountSpans(byte[] traceId)
+    {
+        connection.Count("\"span_id\""u8.ToArray());
+        connection.Get(Workloads.Tracing.BatchGetPath(Server, traceId));
+        connection.Count([]);
+        return connection.Matches;
+    }
+
     /// <inheritdoc/>
     public void Dispose() => connection.Dispose();
 
-    private void Post(string route, Action<Utf8JsonWriter> write)
+    private void Post(string route, Action<Utf8JsonWriter> write) => Post(Server.ApiPath(route), write);
+
+    private void Post(byte[] path, Action<Utf8JsonWriter> write)
     {
         var buffer = new ArrayBufferWriter<byte>();
         using (var json = new Utf8JsonWriter(buffer))
@@ -161,7 +248,7 @@ internal sealed class MlflowClient(ServerAddress server) : IDisposable
         }
 
         connection.Request.Clear().Append(buffer.WrittenSpan);
-        connection.Post(Server.ApiPath(route));
+        connection.Post(path);
     }
 
     private static void WriteKeyValues(Utf8JsonWriter json, string name, IEnumerable<(string Key, string Value)> items)

@@ -15,6 +15,9 @@ internal sealed class RequestBuffer
     private byte[] buffer = new byte[16 * 1024];
     private int end = HeadRoom;
 
+    /// <summary>The body that was written so far, valid until more is; what has a fixed length may be written over.</summary>
+    public Span<byte> Body => buffer.AsSpan(HeadRoom..end);
+
     /// <summary>Starts a new request without a body.</summary>
     public RequestBuffer Clear()
     {
@@ -58,11 +61,16 @@ internal sealed class RequestBuffer
     }
 
     /// <summary>Writes the head of a POST in front of the body and returns the whole request.</summary>
-    public ReadOnlyMemory<byte> Post(ServerAddress server, ReadOnlySpan<byte> path)
+    /// <param name="server">Where it goes.</param>
+    /// <param name="path">The target.</param>
+    /// <param name="headers">What says of which type the body is, and whatever else it takes; lines without a line break at the end.</param>
+    public ReadOnlyMemory<byte> Post(ServerAddress server, ReadOnlySpan<byte> path, ReadOnlySpan<byte> headers)
     {
         var start = HeadRoom;
         PrependLength(ref start, end - HeadRoom);
-        Prepend(ref start, "\r\nContent-Type: application/json\r\nContent-Length: "u8);
+        Prepend(ref start, "\r\nContent-Length: "u8);
+        Prepend(ref start, headers);
+        Prepend(ref start, "\r\n"u8);
         return Head(start, "POST "u8, server, path);
     }
 

@@ -8,6 +8,9 @@ internal sealed class ServerAddress
     /// <summary>Where MLflow's API begins.</summary>
     private const string Api = "/api/2.0/mlflow/";
 
+    /// <summary>Where that of traces begins.</summary>
+    private const string TraceApi = "/api/3.0/mlflow/";
+
     /// <summary>Where the proxy's files are.</summary>
     private const string Artifacts = "/api/2.0/mlflow-artifacts/artifacts";
 
@@ -41,6 +44,9 @@ internal sealed class ServerAddress
 
     /// <summary>The path of a route of MLflow's API, such as <c>runs/log-metric</c>, with its query.</summary>
     public byte[] ApiPath(string route) => Encoding.UTF8.GetBytes(Prefix + Api + route);
+
+    /// <summary>The path of a route of MLflow's API of traces, such as <c>traces/search</c>, with its query.</summary>
+    public byte[] TraceApiPath(string route) => Path(TraceApi + route);
 
     /// <summary>The path of a file below the artifacts destination, for the proxy.</summary>
     /// <param name="path">From the destination, without characters that need an escape.</param>

@@ -82,7 +82,7 @@ internal sealed class LoadReport
             output.WriteLine(string.Create(
                 CultureInfo.InvariantCulture,
                 $"  {name,-5}{Rate(server.OperationsPerSecond),11}{server.P50,10:0.00}{server.P95,10:0.00}{server.P99,10:0.00}"
-                + $"{server.Errors,9}{Rest(server, workload)}"));
+                + $"{server.Errors,9}{Rest(server, workload, measured.Workload.Spans)}"));
         }
 
         if (workload.Ratio is { } ratio)
@@ -106,9 +106,10 @@ internal sealed class LoadReport
     /// <summary>Everything as JSON.</summary>
     public string ToJson() => JsonSerializer.Serialize(document, ReportJson.Default.LoadDocument) + "\n";
 
-    private static string Rest(ServerDocument server, WorkloadDocument workload)
+    private static string Rest(ServerDocument server, WorkloadDocument workload, int spans)
     {
-        var rest = workload.MetricRows > 1 ? Text($"   {server.OperationsPerSecond * workload.MetricRows:0} points/s") : "";
+        var rest = workload.MetricRows > 1 ? Text($"   {server.OperationsPerSecond * workload.MetricRows:0} points/s")
+            : spans > 0 ? Text($"   {server.OperationsPerSecond * spans:0} spans/s") : "";
         return server.RatioToLimit is { } ratio ? rest + Text($"   {ratio:0.00} of the limit") : rest;
     }
 

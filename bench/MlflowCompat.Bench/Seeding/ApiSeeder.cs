@@ -1,4 +1,5 @@
 using MlflowCompat.Bench.Http;
+using MlflowCompat.Bench.Workloads;
 
 namespace MlflowCompat.Bench.Seeding;
 
@@ -61,6 +62,47 @@ internal sealed class ApiSeeder(ServerAddress server)
 
                 if (SeededModels.HasAlias(model))
                     writer.SetAlias(name, SeededModels.Alias, SeededModels.AliasedVersion);
+                return writer;
+            },
+            writer => writer.Dispose());
+        return true;
+    }
+
+    /// <summary>Makes an experiment with so many of the <see cref="SeededTraces"/>, which have to be hundreds.</summary>
+    /// <inheritdoc cref="SeedRuns"/>
+    public bool SeedTraces(int traces)
+    {
+        using var client = new MlflowClient(server);
+        if (client.FindExperiment(SeededTraces.Experiment(traces)) is not null)
+            return false;
+        if (traces % SeededTraces.Kinds != 0)
+            throw new FormatException($"--traces {traces}: it must be a multiple of {SeededTraces.Kinds}.");
+        var experimentId = client.CreateExperiment(SeededTraces.Experiment(traces));
+        var export = SeededTraces.Export();
+        Parallel.For(
+            0,
+            traces / SeededTraces.Kinds,
+            new ParallelOptions { MaxDegreeOfParallelism = Writers },
+            () => new MlflowClient(server),
+            (hundred, _, writer) =>
+            {
+                var first = hundred * SeededTraces.Kinds;
+                var ids = Enumerable.Range(first, SeededTraces.Kinds).Select(trace => SeededTraces.Id(trace, traces)).ToArray();
+                for (var i = 0; i < ids.Length; i++)
+                {
+                    var trace = first + i;
+                    writer.StartTrace(
+                        SpanExport.MlflowId(ids[i]),
+                        experimentId,
+                        SeededTraces.Start(trace),
+                        SeededTraces.Duration(trace, traces),
+                        SeededTraces.State(trace),
+                        SeededTraces.TagsOf(trace));
+                    if (SeededTraces.FeedbackOf(trace) is { } value)
+                        writer.GiveFeedback(SpanExport.MlflowId(ids[i]), SeededTraces.Feedback, value);
+                }
+
+                writer.Export(export, experimentId, ids, i => SeededTraces.Start(first + i) * 1_000_000);
                 return writer;
             },
             writer => writer.Dispose());

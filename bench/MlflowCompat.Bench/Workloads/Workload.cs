@@ -10,6 +10,9 @@ namespace MlflowCompat.Bench.Workloads;
 /// <param name="Prepare">Makes or finds what it needs on a server and returns what each connection does.</param>
 internal sealed record Workload(string Name, string Description, int MetricRows, Func<WorkloadContext, IReadOnlyList<Operation>> Prepare)
 {
+    /// <summary>Spans that an operation writes.</summary>
+    public int Spans { get; init; }
+
     /// <summary>All workloads.</summary>
     public static IReadOnlyList<Workload> All { get; } =
     [
@@ -30,6 +33,14 @@ internal sealed record Workload(string Name, string Description, int MetricRows,
         new("history-1000000-whole", "1,000,000 points in one answer, as clients 1.x ask for them", 0, context => Reading.WholeHistory(context, 1_000_000)),
         .. RegistrySearchShape.All.Select(shape => new Workload(
             $"registry-{shape.Name}", shape.Description, 0, context => Reading.SearchRegistry(context, shape))),
+        new("otlp-10", "an export of a trace of 10 spans of 1 KB", 0, context => Tracing.Export(context, 1)) { Spans = 10 },
+        new("otlp-100", "an export of 10 traces of 10 spans of 1 KB", 0, context => Tracing.Export(context, 10)) { Spans = 100 },
+        new("start-trace", "what a client knows of a trace, without spans", 0, Tracing.Start),
+        new("assess-trace", "a feedback on a trace", 0, Tracing.Assess),
+        new("whole-trace", "three requests: start, an export of 10 spans, a feedback", 0, Tracing.Whole) { Spans = 10 },
+        new("get-trace", "a trace with its 10 spans", 0, Tracing.Get),
+        .. TraceSearchShape.All.Select(shape => new Workload(
+            $"traces-{shape.Name}", $"{shape.Description}, of {TraceSearchShape.Traces:N0} traces", 0, context => Tracing.Search(context, shape))),
         new("upload-4k", "a new file of 4 KiB through the proxy; every connection has a run of its own", 0, Files.Upload),
         new("download-4k", "a file of 4 KiB through the proxy", 0, Files.Download),
         new("list-artifacts", "a folder of 100 files through the proxy", 0, Files.List),

@@ -164,6 +164,7 @@ internal sealed class ServerCommand : Command
 
     private async Task<int> RunAsync(ServerOptions options, IReadOnlyList<string> ignoredOptions, CancellationToken cancellationToken)
     {
+        Malloc.ReturnLargeBlocks();
         var database = DatabaseCommand.Open(options.BackendStoreUri);
         await using var ownedDatabase = database.ConfigureAwait(false);
         var app = Build(options, database, ArtifactsCommand.ReadStoreOptions(environment));

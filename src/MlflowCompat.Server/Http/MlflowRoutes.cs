@@ -78,14 +78,15 @@ public sealed class MlflowRoutes<TStore>(IEndpointRouteBuilder endpoints, string
         where TRequest : class, new()
     {
         var operation = new MlflowOperation(typeof(TRequest), typeof(TResponse));
-        var inPath = PathFields<TRequest>(route);
+        // Found by the first request: the descriptions of all messages together would take a good part of the server's start.
+        var inPath = new Lazy<JsonPropertyInfo[]>(() => PathFields<TRequest>(route));
         foreach (var prefix in prefixes)
             endpoints.MapMethods(prefix + route, methods, Handle).WithMetadata(handler, operation);
 
         async Task Handle(HttpContext context)
         {
             var request = await RequestBinding.ReadAsync<TRequest>(context).ConfigureAwait(false);
-            foreach (var field in inPath)
+            foreach (var field in inPath.Value)
             {
                 var value = (string)context.GetRouteValue(field.Name)!;
                 if (HasEncodedSlash(context, value))

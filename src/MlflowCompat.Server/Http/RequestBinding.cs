@@ -27,6 +27,8 @@ public static class RequestBinding
     /// <summary>Bytes above which the memory that a body needed is given back to the system as soon as it is answered.</summary>
     private const int HugeBodyBytes = 8 * 1024 * 1024;
 
+    private static readonly TimeSpan StackPatience = TimeSpan.FromMilliseconds(50);
+
     private static ReadOnlySpan<byte> ByteOrderMark => [0xEF, 0xBB, 0xBF];
 
     /// <summary>Reads the message of a request.</summary>
@@ -87,7 +89,7 @@ public static class RequestBinding
                 if (!read.IsCompleted)
                     continue;
                 if (taken > HugeBodyBytes)
-                    context.Response.OnCompleted(GiveMemoryBackAsync);
+                    context.Response.OnCompleted(GiveMemoryBackSoonAsync);
                 return Parse(large.AsMemory(0, taken), type);
             }
 
@@ -144,9 +146,16 @@ public static class RequestBinding
     /// What a huge request leaves behind, several times its size, would otherwise stay until the next full collection, which a quiet
     /// server never comes to.
     /// </summary>
-    internal static Task GiveMemoryBackAsync()
-    {
+    internal static void GiveMemoryBack() =>
         GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, blocking: true, compacting: true);
+
+    /// <summary>
+    /// As <see cref="GiveMemoryBack"/>, for the end of a request, where the methods that have awaited each other are still on the stack with all
+    /// that they were given.
+    /// </summary>
+    internal static Task GiveMemoryBackSoonAsync()
+    {
+        _ = Task.Delay(StackPatience).ContinueWith(static _ => GiveMemoryBack(), TaskScheduler.Default);
         return Task.CompletedTask;
     }
 

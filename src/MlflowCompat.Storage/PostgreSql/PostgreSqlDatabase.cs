@@ -263,6 +263,9 @@ public sealed class PostgreSqlDatabase : Database
                     {
                     }
 
+                    // A connection remembers what it ran last, with all rows of it, until it is used again.
+                    foreach (var command in batch.BatchCommands)
+                        command.Parameters.Clear();
                     return rows;
                 }
             }

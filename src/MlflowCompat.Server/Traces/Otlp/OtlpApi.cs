@@ -1,5 +1,3 @@
-using System.Buffers;
-using System.Runtime.InteropServices;
 using System.Text;
 using System.Text.Json.Serialization;
 using MlflowCompat.Server.Experiments;
@@ -71,8 +69,8 @@ public static class OtlpApi
         var contentBytes = 0L;
         try
         {
-            var body = await ReadAsync(context).ConfigureAwait(false);
-            if (!(isJson ? OtlpJson.Read(body, Take) : OtlpProtobuf.Read(body.Span, Take)))
+            using var body = await ReadAsync(context).ConfigureAwait(false);
+            if (!(isJson ? OtlpJson.Read(body.Written, Take) : OtlpProtobuf.Read(body.Written.Span, Take)))
                 throw new OtlpFormatException("it has no spans");
         }
         catch (OtlpFormatException exception)
@@ -91,6 +89,9 @@ public static class OtlpApi
             return;
         }
 
+        // The body is gone by now; it was about as large as what has been made of it and is going to be written.
+        if (contentBytes > HugeBytes)
+            RequestBinding.GiveMemoryBack();
         if (spans.Count > 0)
         {
             var refused = await context.RequestServices.GetRequiredService<SpanStore>()
@@ -172,7 +173,7 @@ public static class OtlpApi
     }
 
     /// <summary>The body, unpacked; never more than what is allowed, however small it was packed.</summary>
-    private static async Task<Memory<byte>> ReadAsync(HttpContext context)
+    private static async Task<BodyBuffer> ReadAsync(HttpContext context)
     {
         var request = context.Request;
         if (request.ContentLength > MaxBytes)
@@ -202,11 +203,11 @@ public static class OtlpApi
         }
     }
 
-    private static async Task<Memory<byte>> ReadToEndAsync(HttpContext context, Stream source)
+    private static async Task<BodyBuffer> ReadToEndAsync(HttpContext context, Stream source)
     {
-        var body = new ArrayBufferWriter<byte>((int)Math.Clamp(context.Request.ContentLength ?? 0, 4096, 1024 * 1024));
+        var body = new BodyBuffer(context.Request.ContentLength);
         int read;
-        while ((read = await source.ReadAsync(body.GetMemory(4096), context.RequestAborted).ConfigureAwait(false)) > 0)
+        while ((read = await source.ReadAsync(body.GetMemory(), context.RequestAborted).ConfigureAwait(false)) > 0)
         {
             body.Advance(read);
             if (body.WrittenCount > MaxBytes)
@@ -214,8 +215,8 @@ public static class OtlpApi
         }
 
         if (body.WrittenCount > HugeBytes)
-            context.Response.OnCompleted(RequestBinding.GiveMemoryBackAsync);
-        return MemoryMarshal.AsMemory(body.WrittenMemory);
+            context.Response.OnCompleted(RequestBinding.GiveMemoryBackSoonAsync);
+        return body;
     }
 }
 
