@@ -76,7 +76,6 @@ public static class MlflowApp
         builder.Services.AddScoped<TraceMetrics>();
         builder.Services.AddSingleton<SpanStore>();
         builder.Services.AddSingleton<SpanTextIndexing>();
-        builder.Services.AddHostedService(services => services.GetRequiredService<SpanTextIndexing>());
         builder.Services.AddSingleton<TraceRetention>();
         builder.Services.AddHostedService(services => services.GetRequiredService<TraceRetention>());
         builder.Services.AddScoped<AssessmentStore>();
@@ -93,7 +92,10 @@ public static class MlflowApp
         builder.Services.AddSingleton<WebhookDeliveries>();
         builder.Services.AddScoped<WebhookStore>();
         if (!options.ArtifactsOnly)
+        {
             builder.Services.AddHostedService<WebhookDelivery>();
+            builder.Services.AddHostedService(services => services.GetRequiredService<SpanTextIndexing>());
+        }
 
         var app = builder.Build();
         app.UsePathBase(options.StaticPrefix);

@@ -1,4 +1,3 @@
-using System.Data.Common;
 using System.Threading.Channels;
 using MlflowCompat.Storage;
 
@@ -66,7 +65,7 @@ public sealed class SpanTextIndexing(Database database, ILogger<SpanTextIndexing
         {
             return await work().ConfigureAwait(false);
         }
-        catch (Exception exception) when (exception is DbException or WriteQueueFullException)
+        catch (Exception exception) when (!cancellationToken.IsCancellationRequested)
         {
             logger.SpanTextIndexingFailed(exception.Message);
             await Task.Delay(Patience, cancellationToken).ConfigureAwait(false);
