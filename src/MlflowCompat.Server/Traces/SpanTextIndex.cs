@@ -44,6 +44,12 @@ internal sealed class SpanTextIndex(Database database)
 
     private static readonly RowsInsert Postings = new("span_text_postings", "segment_id, bucket, postings");
 
+    /// <summary>
+    /// For each gram a bit for each trace of the segment that is being made. Its eight megabytes are kept for the next one; a pool would
+    /// keep as many for every thread that has given it back.
+    /// </summary>
+    private ulong[]? matrix;
+
     /// <summary>Notes that the spans of traces have changed.</summary>
     /// <param name="database">The workspace's database.</param>
     /// <param name="session">The transaction that changes them.</param>
@@ -128,7 +134,7 @@ internal sealed class SpanTextIndex(Database database)
         return candidates.Count > MaxCandidates ? null : candidates;
     }
 
-    /// <summary>Makes a segment of an experiment's pending traces, if they are enough.</summary>
+    /// <summary>Makes a segment of an experiment's pending traces, if they are enough. One index makes one segment at a time.</summary>
     /// <param name="experimentId">The experiment.</param>
     /// <param name="cancellationToken">Gives up.</param>
     /// <param name="least">How many traces are enough.</param>
@@ -137,59 +143,52 @@ internal sealed class SpanTextIndex(Database database)
     {
         var taken = new List<long>();
         var traceIds = new HashSet<string>(StringComparer.Ordinal);
-        var matrix = ArrayPool<ulong>.Shared.Rent(SpanGrams.Count * TraceWords);
-        try
+        var session = await database.OpenAsync(cancellationToken).ConfigureAwait(false);
+        await using (session.ConfigureAwait(false))
         {
-            var session = await database.OpenAsync(cancellationToken).ConfigureAwait(false);
-            await using (session.ConfigureAwait(false))
+            var pending = await session.ListAsync(
+                database.Statement(string.Create(
+                    CultureInfo.InvariantCulture,
+                    $"SELECT pending_id, trace_id FROM span_text_pending WHERE experiment_id = $1 ORDER BY pending_id LIMIT {MaxPending}")).Add(experimentId),
+                reader => (Id: reader.GetInt64(0), TraceId: reader.GetString(1)),
+                cancellationToken).ConfigureAwait(false);
+            foreach (var (id, traceId) in pending)
             {
-                var pending = await session.ListAsync(
-                    database.Statement(string.Create(
-                        CultureInfo.InvariantCulture,
-                        $"SELECT pending_id, trace_id FROM span_text_pending WHERE experiment_id = $1 ORDER BY pending_id LIMIT {MaxPending}")).Add(experimentId),
-                    reader => (Id: reader.GetInt64(0), TraceId: reader.GetString(1)),
-                    cancellationToken).ConfigureAwait(false);
-                foreach (var (id, traceId) in pending)
-                {
-                    if (traceIds.Count == SegmentTraces && !traceIds.Contains(traceId))
-                        break;
-                    traceIds.Add(traceId);
-                    taken.Add(id);
-                }
-
-                if (traceIds.Count < least && pending.Count < MaxPending)
-                    return false;
-                matrix.AsSpan(0, SpanGrams.Count * TraceWords).Clear();
-                await ReadGramsAsync(session, traceIds, matrix, cancellationToken).ConfigureAwait(false);
+                if (traceIds.Count == SegmentTraces && !traceIds.Contains(traceId))
+                    break;
+                traceIds.Add(traceId);
+                taken.Add(id);
             }
 
-            var (buckets, postings) = Pack(matrix);
-            await database.WriteAsync(
-                async (writing, token) =>
-                {
-                    var forgotten = await writing.ExecuteAsync(
-                        database.Statement(
-                            "DELETE FROM span_text_pending WHERE experiment_id = $1 AND pending_id = ANY($2)",
-                            "DELETE FROM span_text_pending WHERE experiment_id = $1 AND pending_id IN (SELECT value FROM json_each($2))")
-                            .Add(experimentId).Add(taken),
-                        token).ConfigureAwait(false);
-                    // Another server was quicker.
-                    if (forgotten == 0)
-                        return;
-                    var segment = await writing.ScalarAsync<long>(
-                        database.Statement("INSERT INTO span_text_segments (experiment_id, trace_ids) VALUES ($1, $2) RETURNING segment_id")
-                            .Add(experimentId).Add(string.Join('\n', traceIds)),
-                        token).ConfigureAwait(false);
-                    await writing.ExecuteLastAsync(
-                        database.Rows(Postings).Add(Array.ConvertAll(buckets, _ => segment)).Add(buckets).AddBytes(postings), token).ConfigureAwait(false);
-                },
-                cancellationToken).ConfigureAwait(false);
-            return true;
+            if (traceIds.Count < least && pending.Count < MaxPending)
+                return false;
+            matrix ??= new ulong[SpanGrams.Count * TraceWords];
+            Array.Clear(matrix);
+            await ReadGramsAsync(session, traceIds, matrix, cancellationToken).ConfigureAwait(false);
         }
-        finally
-        {
-            ArrayPool<ulong>.Shared.Return(matrix);
-        }
+
+        var (buckets, postings) = Pack(matrix);
+        await database.WriteAsync(
+            async (writing, token) =>
+            {
+                var forgotten = await writing.ExecuteAsync(
+                    database.Statement(
+                        "DELETE FROM span_text_pending WHERE experiment_id = $1 AND pending_id = ANY($2)",
+                        "DELETE FROM span_text_pending WHERE experiment_id = $1 AND pending_id IN (SELECT value FROM json_each($2))")
+                        .Add(experimentId).Add(taken),
+                    token).ConfigureAwait(false);
+                // Another server was quicker.
+                if (forgotten == 0)
+                    return;
+                var segment = await writing.ScalarAsync<long>(
+                    database.Statement("INSERT INTO span_text_segments (experiment_id, trace_ids) VALUES ($1, $2) RETURNING segment_id")
+                        .Add(experimentId).Add(string.Join('\n', traceIds)),
+                    token).ConfigureAwait(false);
+                await writing.ExecuteLastAsync(
+                    database.Rows(Postings).Add(Array.ConvertAll(buckets, _ => segment)).Add(buckets).AddBytes(postings), token).ConfigureAwait(false);
+            },
+            cancellationToken).ConfigureAwait(false);
+        return true;
     }
 
     /// <summary>The experiments with traces that no segment knows yet.</summary>
