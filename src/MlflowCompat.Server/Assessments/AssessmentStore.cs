@@ -67,9 +67,9 @@ public sealed class AssessmentStore(Database database)
             throw MlflowException.InvalidParameter($"The assessment with the ID '{circular}' would override itself.");
         await session.ExecuteAsync(
             database.Statement("""
-                UPDATE assessments SET valid = assessment_id NOT IN (
-                    SELECT overrides FROM assessments WHERE trace_id = $1 AND overrides IS NOT NULL)
-                WHERE trace_id = $1
+                UPDATE assessments SET valid = NOT valid
+                WHERE trace_id = $1 AND valid = (assessment_id IN (
+                    SELECT overrides FROM assessments WHERE trace_id = $1 AND overrides IS NOT NULL))
                 """).Add(traceId),
             cancellationToken).ConfigureAwait(false);
     }

@@ -22,9 +22,9 @@ internal static class Malloc
         {
             _ = mallopt(MmapThreshold, CompilerBlockBytes);
         }
-        catch (EntryPointNotFoundException)
+        catch (Exception exception) when (exception is EntryPointNotFoundException or DllNotFoundException)
         {
-            // Another C library, musl, which returns such blocks anyway.
+            // Another C library: musl has no such setting.
         }
     }
 

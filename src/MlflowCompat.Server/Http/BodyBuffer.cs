@@ -3,8 +3,8 @@ using System.Buffers;
 namespace MlflowCompat.Server.Http;
 
 /// <summary>
-/// A body that has to lie in one piece. It grows with what has arrived, so that a length that is only announced costs nothing, and never far
-/// beyond that length. Up to a megabyte it is memory that is used again: the garbage collector takes arrays of that size for old ones and
+/// A body that has to lie in one piece. It grows with what has arrived, so that a length that is only announced costs nothing, and from a
+/// megabyte on to that length at once: what it has grown out of would lie about meanwhile. Up to a megabyte it is memory that is used again: the garbage collector takes arrays of that size for old ones and
 /// would leave dozens of them lying.
 /// </summary>
 /// <param name="announced">How long the client says it is, in bytes; null if it does not.</param>
@@ -48,9 +48,9 @@ internal sealed class BodyBuffer(long? announced) : IDisposable
     {
         // With the room in which the end is looked for.
         var whole = (announced ?? 0) + SmallestBytes;
-        var capacity = Math.Max(needed, Math.Min(whole, Math.Max(SmallestBytes, bytes.Length * 4L)));
-        if (needed > whole)
-            capacity = Math.Max(needed, bytes.Length * 2L);
+        var capacity = needed > whole ? Math.Max(needed, bytes.Length * 2L)
+            : needed > LargestPooled ? whole
+            : Math.Max(needed, Math.Min(whole, Math.Max(SmallestBytes, bytes.Length * 4L)));
         var (old, count) = (isPooled ? bytes : null, WrittenCount);
         var grown = capacity <= LargestPooled
             ? ArrayPool<byte>.Shared.Rent((int)capacity)

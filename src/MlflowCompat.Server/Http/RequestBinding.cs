@@ -29,6 +29,8 @@ public static class RequestBinding
 
     private static readonly TimeSpan StackPatience = TimeSpan.FromMilliseconds(50);
 
+    private static bool isGivingBackSoon;
+
     private static ReadOnlySpan<byte> ByteOrderMark => [0xEF, 0xBB, 0xBF];
 
     /// <summary>Reads the message of a request.</summary>
@@ -151,11 +153,19 @@ public static class RequestBinding
 
     /// <summary>
     /// As <see cref="GiveMemoryBack"/>, for the end of a request, where the methods that have awaited each other are still on the stack with all
-    /// that they were given.
+    /// that they were given. Requests that end at about the same time share one collection.
     /// </summary>
     internal static Task GiveMemoryBackSoonAsync()
     {
-        _ = Task.Delay(StackPatience).ContinueWith(static _ => GiveMemoryBack(), TaskScheduler.Default);
+        if (Interlocked.Exchange(ref isGivingBackSoon, true))
+            return Task.CompletedTask;
+        _ = Task.Delay(StackPatience).ContinueWith(
+            static _ =>
+            {
+                Volatile.Write(ref isGivingBackSoon, false);
+                GiveMemoryBack();
+            },
+            TaskScheduler.Default);
         return Task.CompletedTask;
     }
 

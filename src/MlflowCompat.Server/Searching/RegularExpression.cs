@@ -8,8 +8,8 @@ namespace MlflowCompat.Server.Searching;
 /// <summary>
 /// A regular expression of a filter in the spellings of .NET, for SQLite, and of PostgreSQL. Taken is what means the same in both: literals,
 /// sets, <c>.</c> (any character), <c>^</c> and <c>$</c> (beginning and end of the text), groups, alternatives, quantifiers,
-/// <c>\d \w \s \D \W \S \t \n \r \f \v \b \B</c> and <c>(?i)</c> at the beginning. Which letters beyond ASCII <c>\w</c> and <c>(?i)</c>
-/// know is up to PostgreSQL's locale.
+/// <c>\d \w \s \D \W \S \t \n \r \f \v \b \B</c> and <c>(?i)</c> at the beginning. Which characters beyond ASCII <c>\d</c>, <c>\w</c>,
+/// <c>\s</c> and <c>(?i)</c> know is up to PostgreSQL's locale; beyond U+FFFF a character is two for <c>.</c>, sets and quantifiers of .NET.
 /// </summary>
 internal sealed class RegularExpression
 {
@@ -74,7 +74,7 @@ internal sealed class RegularExpression
                 return Same(next, 1);
             if (rest.StartsWith("[:") || rest.StartsWith("[.") || rest.StartsWith("[=") || rest.StartsWith("-["))
                 throw Refused($"{rest[..2]} is not known in a set");
-            if (rest[0] == '\\' && (rest.Length == 1 || (char.IsLetterOrDigit(rest[1]) && rest[1] is not ('d' or 'w' or 's' or 't' or 'n' or 'r' or 'f' or 'v'))))
+            if (rest[0] == '\\' && (rest.Length == 1 || (char.IsLetterOrDigit(rest[1]) && rest[1] is not ('d' or 'w' or 's' or 'D' or 'W' or 'S' or 't' or 'n' or 'r' or 'f' or 'v'))))
                 throw Refused($"{rest[..Math.Min(2, rest.Length)]} is not known in a set");
         }
 
@@ -91,17 +91,18 @@ internal sealed class RegularExpression
 
     private int Bound(int at)
     {
+        // Without a number it stands for itself, as in JSON.
+        if (at + 1 == given.Length || !char.IsAsciiDigit(given[at + 1]))
+            return Both(at + 1, @"\{", @"\{");
         var end = given.IndexOf('}', at);
-        if (end < 0)
-            throw Refused("a { has no }");
-        foreach (var bound in given.AsSpan(at + 1, end - at - 1).ToString().Split(','))
-        {
-            if (bound.Length > 0 && !(int.TryParse(bound, NumberStyles.None, CultureInfo.InvariantCulture, out var times) && times <= MaxRepetitions))
-                throw Refused($"{{ and }} stand for a number of repetitions, at most {MaxRepetitions}");
-        }
-
+        var bounds = given[(at + 1)..(end < 0 ? given.Length : end)].Split(',');
+        if (end < 0 || bounds.Length > 2 || bounds.Any(bound => bound.Length > 0 && !IsRepetitions(bound)))
+            throw Refused($"{{ before a number begins a number of repetitions, at most {MaxRepetitions}, or two of them, and }}");
         return Same(at, end + 1 - at);
     }
+
+    private static bool IsRepetitions(string bound) =>
+        int.TryParse(bound, NumberStyles.None, CultureInfo.InvariantCulture, out var times) && times <= MaxRepetitions;
 
     private int Same(int at, int length)
     {

@@ -78,13 +78,14 @@ internal sealed class SpanTextIndex(Database database)
                     CROSS JOIN LATERAL (SELECT bucket, postings FROM span_text_postings
                         WHERE span_text_postings.segment_id = s.segment_id AND bucket = ANY($2) OFFSET 0) p
                 WHERE s.experiment_id = ANY($1)
-                UNION ALL (SELECT NULL, NULL, NULL, trace_id FROM span_text_pending WHERE experiment_id = ANY($1) LIMIT {MaxCandidates + 1})
+                UNION ALL (SELECT DISTINCT NULL::bigint, NULL::int, NULL::bytea, trace_id FROM span_text_pending
+                    WHERE experiment_id = ANY($1) LIMIT {MaxCandidates + 1})
                 """,
                 $"""
                 SELECT s.segment_id, p.bucket, p.postings, NULL FROM span_text_segments s CROSS JOIN span_text_postings p
                 WHERE s.experiment_id IN (SELECT value FROM json_each($1)) AND p.segment_id = s.segment_id
                     AND p.bucket IN (SELECT value FROM json_each($2))
-                UNION ALL SELECT * FROM (SELECT NULL, NULL, NULL, trace_id FROM span_text_pending
+                UNION ALL SELECT * FROM (SELECT DISTINCT NULL, NULL, NULL, trace_id FROM span_text_pending
                     WHERE experiment_id IN (SELECT value FROM json_each($1)) LIMIT {MaxCandidates + 1})
                 """).Add(experimentIds).Add([.. grams.Select(bucket => (long)bucket.Key)]),
             cancellationToken).ConfigureAwait(false);
@@ -203,10 +204,8 @@ internal sealed class SpanTextIndex(Database database)
     }
 
     /// <summary>Takes segments apart of whose traces most are gone: those that are left become pending. What is gone does not stay pending.</summary>
-    /// <returns>The experiments of those segments, and how many traces became pending.</returns>
-    public async Task<List<(long ExperimentId, int Traces)>> TidyAsync(CancellationToken cancellationToken)
+    public async Task TidyAsync(CancellationToken cancellationToken)
     {
-        var changed = new List<(long, int)>();
         foreach (var id in await ReadSegmentsAsync(cancellationToken).ConfigureAwait(false))
         {
             List<string> left;
@@ -241,14 +240,12 @@ internal sealed class SpanTextIndex(Database database)
                         await NoteAsync(database, writing, [.. left.Select(traceId => KeyValuePair.Create(traceId, experimentId))], token).ConfigureAwait(false);
                 },
                 cancellationToken).ConfigureAwait(false);
-            changed.Add((experimentId, left.Count));
         }
 
         await database.WriteAsync(
             () => database.Statement(
                 "DELETE FROM span_text_pending WHERE NOT EXISTS (SELECT 1 FROM trace_info t WHERE t.trace_id = span_text_pending.trace_id)"),
             cancellationToken).ConfigureAwait(false);
-        return changed;
     }
 
     private async Task<List<long>> ReadSegmentsAsync(CancellationToken cancellationToken)

@@ -37,39 +37,49 @@ public sealed class SpanTextIndexing(Database database, ILogger<SpanTextIndexing
 
     private async Task IndexAsync(CancellationToken cancellationToken)
     {
-        // What a server before this one has left.
-        foreach (var experimentId in await TryAsync(() => index.ReadPendingAsync(cancellationToken), cancellationToken).ConfigureAwait(false) ?? [])
-            due.Writer.TryWrite(experimentId);
         await foreach (var experimentId in due.Reader.ReadAllAsync(cancellationToken).ConfigureAwait(false))
         {
-            while (await TryAsync(() => index.IndexAsync(experimentId, cancellationToken), cancellationToken).ConfigureAwait(false))
-            {
-            }
+            await TryAsync(
+                async () =>
+                {
+                    while (await index.IndexAsync(experimentId, cancellationToken).ConfigureAwait(false))
+                    {
+                    }
+                },
+                cancellationToken).ConfigureAwait(false);
         }
     }
 
     private async Task TidyAsync(CancellationToken cancellationToken)
     {
         using var timer = new PeriodicTimer(TidyInterval);
-        while (await timer.WaitForNextTickAsync(cancellationToken).ConfigureAwait(false))
+        do
         {
-            foreach (var (experimentId, traces) in await TryAsync(() => index.TidyAsync(cancellationToken), cancellationToken).ConfigureAwait(false) ?? [])
-                Noted(experimentId, traces);
+            // What a server before this one has left, what was put off, and what came here from another experiment or from a segment.
+            await TryAsync(
+                async () =>
+                {
+                    foreach (var experimentId in await index.ReadPendingAsync(cancellationToken).ConfigureAwait(false))
+                        due.Writer.TryWrite(experimentId);
+                },
+                cancellationToken).ConfigureAwait(false);
+            await timer.WaitForNextTickAsync(cancellationToken).ConfigureAwait(false);
+            await TryAsync(() => index.TidyAsync(cancellationToken), cancellationToken).ConfigureAwait(false);
         }
+        while (true);
     }
 
-    /// <summary>The searches are right without all this, so what fails waits for the next occasion.</summary>
-    private async Task<T?> TryAsync<T>(Func<Task<T>> work, CancellationToken cancellationToken)
+    /// <summary>The searches are right without all this, so what fails waits for the next occasion, an hour at most.</summary>
+    private async Task TryAsync(Func<Task> work, CancellationToken cancellationToken)
     {
         try
         {
-            return await work().ConfigureAwait(false);
+            await work().ConfigureAwait(false);
         }
         catch (Exception exception) when (!cancellationToken.IsCancellationRequested)
         {
             logger.SpanTextIndexingFailed(exception.Message);
             await Task.Delay(Patience, cancellationToken).ConfigureAwait(false);
-            return default;
         }
     }
 }

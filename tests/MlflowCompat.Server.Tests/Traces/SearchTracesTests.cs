@@ -177,7 +177,9 @@ public sealed class SearchTracesTests
     [BothDatabases("name RLIKE '[a-z-[b]]'")]
     [BothDatabases("name RLIKE '[a'")]
     [BothDatabases("name RLIKE 'a{256}'")]
-    [BothDatabases("name RLIKE 'a{x}'")]
+    [BothDatabases("name RLIKE 'a{1'")]
+    [BothDatabases("name RLIKE 'a{1,x}'")]
+    [BothDatabases("name RLIKE 'a{1,2,3}'")]
     [BothDatabases("name RLIKE 'a\\'")]
     public async Task Filter_InvalidRow_IsRefused(DatabaseKind kind, string filter)
     {
@@ -202,6 +204,12 @@ public sealed class SearchTracesTests
     [BothDatabases("^(?:one|three)\\W\\w+", true)]
     [BothDatabases("[]o]ne", true)]
     [BothDatabases("o\\.ne", false)]
+    [BothDatabases("^[\\s\\S]*$", true)]
+    [BothDatabases("^[\\D\\W]{8}$", true)]
+    [BothDatabases("o{1,2}ne", true)]
+    [BothDatabases("o{,2}ne", false)]
+    [BothDatabases("{\"x\"|o{x}", false)]
+    [BothDatabases("^{|{$|one", true)]
     public async Task RegularExpression_MeansTheSameOnBoth(DatabaseKind kind, string expression, bool isMet)
     {
         var server = await TestServer.SharedAsync(kind);

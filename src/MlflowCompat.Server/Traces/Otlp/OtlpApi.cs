@@ -30,6 +30,9 @@ public static class OtlpApi
     /// <summary>Bytes above which the memory that an export needed is given back to the system as soon as it is answered.</summary>
     private const int HugeBytes = 8 * 1024 * 1024;
 
+    /// <summary>Bytes above which the memory of the body is given back even before its spans are stored.</summary>
+    private const int EnormousBytes = 16 * 1024 * 1024;
+
     private const int MaxNamedTraces = 20;
 
     private static readonly string[] OtherMethods =
@@ -89,8 +92,8 @@ public static class OtlpApi
             return;
         }
 
-        // The body is gone by now; it was about as large as what has been made of it and is going to be written.
-        if (contentBytes > HugeBytes)
+        // The body is of no use any more; it was about as large as what has been made of it, and that is going to be copied once more.
+        if (contentBytes > EnormousBytes)
             RequestBinding.GiveMemoryBack();
         if (spans.Count > 0)
         {
@@ -182,7 +185,7 @@ public static class OtlpApi
         switch (encoding)
         {
             case "" or "IDENTITY":
-                return await ReadToEndAsync(context, request.Body).ConfigureAwait(false);
+                return await ReadToEndAsync(context, request.Body, request.ContentLength).ConfigureAwait(false);
             case not ("GZIP" or "X-GZIP" or "DEFLATE"):
                 throw new OtlpFormatException("its Content-Encoding is neither gzip nor deflate");
         }
@@ -193,7 +196,7 @@ public static class OtlpApi
         {
             try
             {
-                var body = await ReadToEndAsync(context, unpacked).ConfigureAwait(false);
+                var body = await ReadToEndAsync(context, unpacked, announced: null).ConfigureAwait(false);
                 return packed.IsWhole ? body : throw PackedBody.NotWhole();
             }
             catch (InvalidDataException)
@@ -203,9 +206,9 @@ public static class OtlpApi
         }
     }
 
-    private static async Task<BodyBuffer> ReadToEndAsync(HttpContext context, Stream source)
+    private static async Task<BodyBuffer> ReadToEndAsync(HttpContext context, Stream source, long? announced)
     {
-        var body = new BodyBuffer(context.Request.ContentLength);
+        var body = new BodyBuffer(announced);
         int read;
         while ((read = await source.ReadAsync(body.GetMemory(), context.RequestAborted).ConfigureAwait(false)) > 0)
         {
