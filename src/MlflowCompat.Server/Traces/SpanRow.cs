@@ -39,9 +39,11 @@ internal sealed record SpanRow(
     public int EstimateBytes() => Content.Length + 400;
 
     /// <summary>Translates a span.</summary>
+    /// <param name="span">The span.</param>
+    /// <param name="previous">The one before it in the same export, with which it shares the texts that are the same in both; or null.</param>
     /// <exception cref="SpanFormatException">Its ids are of the wrong form.</exception>
     /// <exception cref="SpanTooLargeException">It is more than is stored.</exception>
-    public static SpanRow From(OtlpSpan span)
+    public static SpanRow From(OtlpSpan span, SpanRow? previous)
     {
         if (span.TraceId.Length != TraceIdBytes || !span.TraceId.AsSpan().ContainsAnyExcept((byte)0))
             throw new SpanFormatException($"a trace id must have {TraceIdBytes} bytes that are not all zero");
@@ -53,15 +55,15 @@ internal sealed record SpanRow(
         if (!span.ParentSpanId.AsSpan().ContainsAnyExcept((byte)0))
             span.ParentSpanId = [];
 
-        var traceId = Traces.TraceId.Format(span.TraceId);
+        var traceId = Shared(previous?.TraceId, Traces.TraceId.Format(span.TraceId));
         var attributes = new SpanAttributes(traceId, span.Attributes);
         var isRoot = span.ParentSpanId.Length == 0;
         return new SpanRow(
             traceId,
             Convert.ToHexStringLower(span.SpanId),
-            isRoot ? null : Convert.ToHexStringLower(span.ParentSpanId),
-            span.Name,
-            attributes.SpanType is { } type ? Http.FieldRules.Truncate(type, MaxTypeLength) : null,
+            isRoot ? null : Shared(previous?.ParentSpanId, Convert.ToHexStringLower(span.ParentSpanId)),
+            Shared(previous?.Name, span.Name),
+            attributes.SpanType is { } type ? Shared(previous?.Type, Http.FieldRules.Truncate(type, MaxTypeLength)) : null,
             span.StatusCode switch { 1 => "OK", 2 => "ERROR", _ => "UNSET" },
             ToNanoseconds(span.Start),
             span.End == 0 ? null : ToNanoseconds(span.End),
@@ -72,6 +74,9 @@ internal sealed record SpanRow(
             ResponsePreview = isRoot && attributes.OutputText is { } outputs ? TracePreview.Of(outputs, "assistant") : null,
         };
     }
+
+    /// <summary>Tens of thousands of spans that wait together mostly say the same.</summary>
+    private static string Shared(string? previous, string text) => text == previous ? previous : text;
 
     /// <summary>What a BIGINT holds ends in the year 2262.</summary>
     private static long ToNanoseconds(ulong time) => (long)Math.Min(time, long.MaxValue);

@@ -114,7 +114,7 @@ public static class OtlpApi
 
         void Take(OtlpSpan? span)
         {
-            if (span is null || TryConvert(span) is not { } row)
+            if (span is null || TryConvert(span, spans.Count > 0 ? spans[^1] : null) is not { } row)
             {
                 if (++tooLarge > MaxTooLarge)
                     throw new OtlpTooLargeException($"{MaxTooLarge} spans of more than {SpanLimits.Message}");
@@ -131,11 +131,11 @@ public static class OtlpApi
     }
 
     /// <summary>The span as it is stored; null when it exceeds <see cref="SpanLimits"/> in that form.</summary>
-    private static SpanRow? TryConvert(OtlpSpan span)
+    private static SpanRow? TryConvert(OtlpSpan span, SpanRow? previous)
     {
         try
         {
-            return SpanRow.From(span);
+            return SpanRow.From(span, previous);
         }
         catch (SpanTooLargeException)
         {
