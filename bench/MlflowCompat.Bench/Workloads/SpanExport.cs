@@ -1,7 +1,9 @@
 using System.Buffers.Binary;
+using System.Diagnostics.CodeAnalysis;
 using System.Globalization;
 using System.Security.Cryptography;
 using System.Text;
+using System.Text.Json;
 using MlflowCompat.Bench.Http;
 
 namespace MlflowCompat.Bench.Workloads;
@@ -138,9 +140,9 @@ internal sealed class SpanExport
         content.Add(EndField);
         content.AddRange(new byte[sizeof(long)]);
 
-        // Values of attributes are JSON texts, as MLflow's client sends them; the hexadecimal digits are those of the trace.
+        // The hexadecimal digits are those of the trace.
         AppendAttribute(content, "mlflow.traceRequestId", $"\"tr-{new string('0', 2 * TraceIdBytes)}\"");
-        var hex = content.Count - 1 - (2 * TraceIdBytes);
+        var hex = content.Count - (2 * TraceIdBytes);
         AppendAttribute(content, "mlflow.spanType", $"\"{span.Type}\"");
         AppendAttribute(content, "mlflow.spanFunctionName", $"\"{span.Name}\"");
         AppendAttribute(content, "mlflow.spanInputs", $"{{\"question\": \"{Text(span.TextBytes / 2, random)}\", \"top_k\": {random.Next(20)}}}");
@@ -170,16 +172,49 @@ internal sealed class SpanExport
     }
 
     /// <summary>key = 1, value = 2, which is a text = 1.</summary>
-    private static void AppendAttribute(List<byte> content, string key, string text)
+    private static void AppendAttribute(List<byte> content, string key, [StringSyntax(StringSyntaxAttribute.Json)] string json)
     {
-        var value = new List<byte>();
-        Append(value, First, text);
-        var attribute = new List<byte>();
-        Append(attribute, First, key);
-        AppendHead(attribute, Second, value.Count);
-        attribute.AddRange(value);
-        AppendHead(content, AttributeField, attribute.Count);
-        content.AddRange(attribute);
+        using var document = JsonDocument.Parse(json);
+        Append(content, AttributeField, [.. KeyValue(key, document.RootElement)]);
+    }
+
+    private static List<byte> KeyValue(string key, JsonElement value)
+    {
+        var pair = new List<byte>();
+        Append(pair, First, key);
+        Append(pair, Second, [.. AnyValue(value)]);
+        return pair;
+    }
+
+    /// <summary>A value as MLflow's client sends it: lists and objects as such, by opentelemetry-proto's common.proto.</summary>
+    private static List<byte> AnyValue(JsonElement value)
+    {
+        const byte integer = 0x18, list = 0x2A, pairs = 0x32;
+        var any = new List<byte>();
+        switch (value.ValueKind)
+        {
+            case JsonValueKind.Number:
+                any.Add(integer);
+                AppendNumber(any, value.GetInt32());
+                break;
+            case JsonValueKind.Array:
+                var items = new List<byte>();
+                foreach (var item in value.EnumerateArray())
+                    Append(items, First, [.. AnyValue(item)]);
+                Append(any, list, [.. items]);
+                break;
+            case JsonValueKind.Object:
+                var members = new List<byte>();
+                foreach (var member in value.EnumerateObject())
+                    Append(members, First, [.. KeyValue(member.Name, member.Value)]);
+                Append(any, pairs, [.. members]);
+                break;
+            default:
+                Append(any, First, value.GetString()!);
+                break;
+        }
+
+        return any;
     }
 
     private static void Append(List<byte> content, byte field, string text) => Append(content, field, Encoding.UTF8.GetBytes(text));
@@ -193,9 +228,15 @@ internal sealed class SpanExport
     private static void AppendHead(List<byte> content, byte field, int length)
     {
         content.Add(field);
-        for (; length > 0x7F; length >>= 7)
-            content.Add((byte)(length | 0x80));
-        content.Add((byte)length);
+        AppendNumber(content, length);
+    }
+
+    /// <summary>Seven bits per byte; not for negative numbers.</summary>
+    private static void AppendNumber(List<byte> content, int number)
+    {
+        for (; number > 0x7F; number >>= 7)
+            content.Add((byte)(number | 0x80));
+        content.Add((byte)number);
     }
 
     /// <summary>Where a span has what changes.</summary>
