@@ -57,13 +57,14 @@ internal sealed record AssessmentRow(
 
     private const string SourceRunKey = "mlflow.assessment.sourceRunId";
     private const string JsonFormat = "JSON_FORMAT";
+    private const string IssueName = "assessment.issue.issue_name";
     private const string FeedbackValue = "assessment.feedback.value";
     private const int MaxIdLength = 50;
     private const int MaxNameLength = 250;
     private const int MaxRunIdLength = 32;
 
     /// <summary>Longest value, error, rationale and metadata, as they are stored: a page of a search carries those of 500 traces.</summary>
-    private const int MaxTextLength = 1_000_000;
+    public const int MaxTextLength = 1_000_000;
 
     /// <summary>The run that made it, if its metadata names one.</summary>
     public string? RunId =>
@@ -229,7 +230,7 @@ internal sealed record AssessmentRow(
         return Bounded(AssessmentValue.TextOf(serialized.Value ?? "", Serialized), Serialized);
     }
 
-    private static string ValueOf(IssueReference issue) => Bounded(Traces.Otlp.SpanJson.ValueText(issue.IssueName ?? ""), "assessment.issue.issue_name");
+    private static string ValueOf(IssueReference issue) => Bounded(AssessmentValue.Write(issue.IssueName ?? "", IssueName), IssueName);
 
     private static AssessmentSourceType SourceTypeOf(string name) => name switch
     {

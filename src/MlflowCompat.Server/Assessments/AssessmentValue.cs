@@ -51,7 +51,21 @@ internal static class AssessmentValue
             throw MlflowException.InvalidValue(parameter, element.GetRawText(), "its texts must be well-formed Unicode without U+0000.");
         }
 
-        return SpanJson.ValueText(value);
+        return Write(value, parameter);
+    }
+
+    /// <summary>The text of a value.</summary>
+    /// <exception cref="MlflowException">INVALID_PARAMETER_VALUE: it is far longer than any value may be.</exception>
+    public static string Write(object? value, string parameter)
+    {
+        try
+        {
+            return SpanJson.ValueText(value);
+        }
+        catch (SpanTooLargeException)
+        {
+            throw MlflowException.InvalidParameter($"'{parameter}' exceeds the maximum length of {AssessmentRow.MaxTextLength} characters.");
+        }
     }
 
     private static JsonDocument? TryParse(string json)

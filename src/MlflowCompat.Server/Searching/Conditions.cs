@@ -17,7 +17,14 @@ public static class Conditions
 
     private const string RLikeFunction = "mlflow_rlike";
 
+    private const string OutOfTime = "mlflow_rlike: out of time";
+
+    /// <summary>How long SQLite may search by a regular expression; PostgreSQL's statements have a time limit of their own.</summary>
+    private const long MaxSearchMilliseconds = 20_000;
+
     private const string Never = "1 = 0";
+
+    private static readonly TimeSpan MaxMatchTime = TimeSpan.FromSeconds(5);
 
     [ThreadStatic]
     private static Regex? lastExpression;
@@ -33,9 +40,12 @@ public static class Conditions
             isDeterministic: true);
         connection.CreateFunction(
             RLikeFunction,
-            (string? text, string pattern) => text is not null && Expression(pattern).IsMatch(text),
+            (string? text, string pattern, long deadline) => text is not null && IsMatch(text, pattern, deadline),
             isDeterministic: true);
     }
+
+    /// <summary>Whether SQLite has given up a statement because of a regular expression.</summary>
+    public static bool TookTooLong(System.Data.Common.DbException exception) => exception.Message.Contains(OutOfTime, StringComparison.Ordinal);
 
     /// <summary>A condition on a text column or expression.</summary>
     public static string Text(StatementBuilder sql, string column, Comparator comparator, FilterValue value)
@@ -77,7 +87,7 @@ public static class Conditions
                 _ = Expression(expression.DotNet);
                 return database.Kind == DatabaseKind.PostgreSql
                     ? $"{column} ~ {sql.Add(expression.PostgreSql)}"
-                    : $"{RLikeFunction}({column}, {sql.Add(expression.DotNet)})";
+                    : $"{RLikeFunction}({column}, {sql.Add(expression.DotNet)}, {sql.Add(Environment.TickCount64 + MaxSearchMilliseconds)})";
             default:
                 throw Unexpected(comparator);
         }
@@ -175,13 +185,29 @@ public static class Conditions
 
     /// <summary>A regular expression whose time is linear in the text, whatever a client writes.</summary>
     /// <exception cref="Http.MlflowException">INVALID_PARAMETER_VALUE: it is none, or needs to look back or ahead.</exception>
+    /// <exception cref="RegexMatchTimeoutException">The text is too long for the expression, or there are too many; see <see cref="TookTooLong"/>.</exception>
+    private static bool IsMatch(string text, string pattern, long deadline)
+    {
+        try
+        {
+            if (Environment.TickCount64 < deadline)
+                return Expression(pattern).IsMatch(text);
+        }
+        catch (RegexMatchTimeoutException)
+        {
+        }
+
+        throw new RegexMatchTimeoutException(OutOfTime);
+    }
+
     private static Regex Expression(string pattern)
     {
         if (lastExpression is { } last && last.ToString() == pattern)
             return last;
         try
         {
-            return lastExpression = new Regex(pattern, RegexOptions.NonBacktracking | RegexOptions.CultureInvariant | RegexOptions.Singleline);
+            return lastExpression = new Regex(
+                pattern, RegexOptions.NonBacktracking | RegexOptions.CultureInvariant | RegexOptions.Singleline, MaxMatchTime);
         }
         catch (Exception exception) when (exception is ArgumentException or NotSupportedException)
         {

@@ -34,7 +34,8 @@ internal sealed class RegularExpression
                 '(' => Group(next),
                 '{' => Bound(next),
                 // .NET's $ would also match before a line feed at the end.
-                '$' => Both(next + 1, @"\z", "$"),
+                '$' => Anchor(next + 1, @"\z", "$"),
+                '^' => Anchor(next + 1, "^", "^"),
                 _ => Same(next, 1),
             };
         }
@@ -56,8 +57,8 @@ internal sealed class RegularExpression
             throw Refused("it ends in a backslash");
         return given[at + 1] switch
         {
-            'b' => Both(at + 2, @"\b", @"\y"),
-            'B' => Both(at + 2, @"\B", @"\Y"),
+            'b' => Anchor(at + 2, @"\b", @"\y"),
+            'B' => Anchor(at + 2, @"\B", @"\Y"),
             'd' or 'w' or 's' or 'D' or 'W' or 'S' or 't' or 'n' or 'r' or 'f' or 'v' => Same(at, 2),
             var character when char.IsLetterOrDigit(character) => throw Refused($"\\{character} is not known"),
             _ => Same(at, 2),
@@ -88,6 +89,11 @@ internal sealed class RegularExpression
             return Same(at, IgnoreCase.Length);
         return rest.StartsWith("(?") && !rest.StartsWith("(?:") ? throw Refused("of groups that begin with (? only (?: is known, and (?i) at the beginning") : Same(at, 1);
     }
+
+    private int Anchor(int next, string forDotNet, string forPostgreSql) =>
+        next < given.Length && (given[next] is '*' or '+' or '?' || (given[next] == '{' && next + 1 < given.Length && char.IsAsciiDigit(given[next + 1])))
+            ? throw Refused("nothing that can be repeated stands before a quantifier")
+            : Both(next, forDotNet, forPostgreSql);
 
     private int Bound(int at)
     {

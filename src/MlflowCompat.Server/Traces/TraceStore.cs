@@ -138,9 +138,9 @@ public sealed class TraceStore(Database database, ServerOptions options)
                     : null;
                 return (rows, assessments, token);
             }
-            catch (DbException exception) when (exception.SqlState == InvalidRegularExpression)
+            catch (DbException exception) when (BadExpression(exception) is { } refusal)
             {
-                throw BadExpression();
+                throw refusal;
             }
         }
     }
@@ -161,9 +161,9 @@ public sealed class TraceStore(Database database, ServerOptions options)
                     reader => (reader.GetInt64(0), reader.GetInt64(1), reader.GetInt64(2), reader.GetInt64(3)),
                     cancellationToken).ConfigureAwait(false))[0];
             }
-            catch (DbException exception) when (exception.SqlState == InvalidRegularExpression)
+            catch (DbException exception) when (BadExpression(exception) is { } refusal)
             {
-                throw BadExpression();
+                throw refusal;
             }
         }
     }
@@ -282,38 +282,47 @@ public sealed class TraceStore(Database database, ServerOptions options)
     {
         long deleted = 0;
         var left = traceIds;
-        var isInPart = false;
+        string? begun = null;
         while (left.Count > 0)
         {
             // A trace with more spans than one transaction deletes is not left in part, whoever asked for it has gone or not.
-            (var count, left, isInPart) = await database.WriteAsync(
-                (session, token) => DeleteSomeAsync(session, experimentId, maxTimestamp, left, token),
-                isInPart ? CancellationToken.None : cancellationToken).ConfigureAwait(false);
+            (var count, left, begun) = await database.WriteAsync(
+                (session, token) => DeleteSomeAsync(session, experimentId, maxTimestamp, left, begun, token),
+                begun is null ? cancellationToken : CancellationToken.None).ConfigureAwait(false);
             deleted += count;
         }
 
         return deleted;
     }
 
-    /// <summary>One transaction of a deletion: how many traces it has deleted, which are left, and whether it has deleted spans of the first of them.</summary>
-    private async Task<(long Deleted, IReadOnlyList<string> Left, bool IsInPart)> DeleteSomeAsync(
-        DatabaseSession session, long experimentId, long maxTimestamp, IReadOnlyList<string> traceIds, CancellationToken cancellationToken)
+    /// <summary>
+    /// One transaction of a deletion: how many traces it has deleted, which are left, and the one of them that it has begun with. That one is
+    /// deleted even if somebody has given it another experiment or time since.
+    /// </summary>
+    private async Task<(long Deleted, IReadOnlyList<string> Left, string? Begun)> DeleteSomeAsync(
+        DatabaseSession session,
+        long experimentId,
+        long maxTimestamp,
+        IReadOnlyList<string> traceIds,
+        string? begun,
+        CancellationToken cancellationToken)
     {
         // In the order in which exports take them, so that nobody waits in a circle; nobody adds to them then.
         var held = await session.ListAsync(
             database.Statement(
                 """
-                SELECT trace_id FROM trace_info WHERE trace_id = ANY($1) AND experiment_id = $2 AND timestamp_ms <= $3
+                SELECT trace_id FROM trace_info WHERE trace_id = ANY($1) AND (experiment_id = $2 AND timestamp_ms <= $3 OR trace_id = $4)
                 ORDER BY trace_id FOR UPDATE
                 """,
                 """
-                SELECT trace_id FROM trace_info WHERE trace_id IN (SELECT value FROM json_each($1)) AND experiment_id = $2 AND timestamp_ms <= $3
+                SELECT trace_id FROM trace_info
+                WHERE trace_id IN (SELECT value FROM json_each($1)) AND (experiment_id = $2 AND timestamp_ms <= $3 OR trace_id = $4)
                 ORDER BY trace_id
-                """).Add(traceIds).Add(experimentId).Add(maxTimestamp),
+                """).Add(traceIds).Add(experimentId).Add(maxTimestamp).Add(begun),
             reader => reader.GetString(0),
             cancellationToken).ConfigureAwait(false);
         if (held.Count == 0)
-            return (0, [], false);
+            return (0, [], null);
         var spans = (await session.ListAsync(
             database.Statement(
                 "SELECT trace_id, count(*) FROM spans WHERE trace_id = ANY($1) GROUP BY trace_id",
@@ -328,7 +337,7 @@ public sealed class TraceStore(Database database, ServerOptions options)
                     "DELETE FROM spans WHERE rowid IN (SELECT rowid FROM spans WHERE trace_id = $1 LIMIT $2)")
                     .Add(held[0]).Add((long)SpansDeletedAtOnce),
                 cancellationToken).ConfigureAwait(false);
-            return (0, held, true);
+            return (0, held, held[0]);
         }
 
         long sum = 0;
@@ -349,7 +358,7 @@ public sealed class TraceStore(Database database, ServerOptions options)
                 "DELETE FROM trace_info WHERE trace_id = ANY($1)",
                 "DELETE FROM trace_info WHERE trace_id IN (SELECT value FROM json_each($1))").Add(ids),
             cancellationToken).ConfigureAwait(false);
-        return (ids.Count, held[ids.Count..], false);
+        return (ids.Count, held[ids.Count..], null);
     }
 
     private async Task<TraceRow> UpsertAsync(DatabaseSession session, NewTrace trace, CancellationToken cancellationToken)
@@ -386,7 +395,10 @@ public sealed class TraceStore(Database database, ServerOptions options)
     private static List<Assessment>? ListOf(ILookup<string, Assessment> assessments, string traceId) =>
         assessments.Contains(traceId) ? [.. assessments[traceId]] : null;
 
-    private static MlflowException BadExpression() => MlflowException.InvalidParameter("A regular expression of the filter is not one that PostgreSQL knows.");
+    private static MlflowException? BadExpression(DbException exception) =>
+        exception.SqlState == InvalidRegularExpression ? MlflowException.InvalidParameter("A regular expression of the filter is not one that PostgreSQL knows.")
+        : Conditions.TookTooLong(exception) ? MlflowException.InvalidParameter("A regular expression of the filter takes too long.")
+        : null;
 }
 
 /// <summary>A trace that is to be stored.</summary>

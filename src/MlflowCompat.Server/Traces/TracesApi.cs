@@ -278,6 +278,8 @@ public static class TracesApi
         var query = context.Request.Query;
         if ((string?)query["request_id"] is not { Length: > 0 } traceId)
             throw new MlflowException(ErrorCode.BadRequest, "Request must include the \"request_id\" query parameter.");
+        if (traceId.Contains('\0', StringComparison.Ordinal))
+            throw Traces.TraceId.NotFound(traceId);
         var attachment = (string?)query["path"];
         if (attachment is { Length: > 0 } && !(Guid.TryParseExact(attachment, "D", out var id) && attachment == id.ToString("D")))
             throw MlflowException.InvalidValue("path", MlflowException.Quote(attachment), "it must be a UUID in lower case.");

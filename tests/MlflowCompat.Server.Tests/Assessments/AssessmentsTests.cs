@@ -286,6 +286,8 @@ public sealed class AssessmentsTests
         var made = await server.AssessAsync(trace, new { feedback = new { value = full[2..] }, rationale = full, metadata = new Dictionary<string, string> { ["k"] = full[10..] } });
         Assert.Equal((Most - 2, Most), (((string)made["feedback"]!["value"]!).Length, ((string)made["rationale"]!).Length));
         await server.PostInvalidAsync(route, new { assessment = new { feedback = new { value = full } } }, "assessment.feedback.value", "1000000");
+        await server.PostInvalidAsync(route, new { assessment = new { feedback = new { value = new string('x', 17 * Most) } } }, "assessment.feedback.value", "1000000");
+        await server.PostInvalidAsync(route, new { assessment = new { issue = new { issue_name = new string('x', 17 * Most) } } }, "assessment.issue.issue_name", "1000000");
         await server.PostInvalidAsync(route, new { assessment = new { feedback = new { error = new { stack_trace = full } } } }, "assessment.feedback.error");
         await server.PostInvalidAsync(route, new { assessment = new { expectation = new { value = full } } }, "assessment.expectation.value");
         await server.PostInvalidAsync(

@@ -178,6 +178,9 @@ public sealed class SearchTracesTests
     [BothDatabases("name RLIKE '[a'")]
     [BothDatabases("name RLIKE 'a{256}'")]
     [BothDatabases("name RLIKE 'a{1'")]
+    [BothDatabases("name RLIKE '^*a'")]
+    [BothDatabases("name RLIKE 'a$+?'")]
+    [BothDatabases("name RLIKE '\\b{2}a'")]
     [BothDatabases("name RLIKE 'a{1,x}'")]
     [BothDatabases("name RLIKE 'a{1,2,3}'")]
     [BothDatabases("name RLIKE 'a\\'")]
@@ -218,6 +221,18 @@ public sealed class SearchTracesTests
         info["tags"] = new JsonObject { ["t"] = "one\ntwo\n" };
         await server.StartTraceAsync(info);
         Assert.Equal(isMet ? 1 : 0, (await server.SearchTracesAsync(TraceCalls.Search([experiment], $"tags.t RLIKE '{expression}'"))).Ids.Count);
+    }
+
+    /// <summary>What neither database can tell in reasonable time is refused, and the server goes on.</summary>
+    [Fact]
+    public async Task RegularExpression_WithoutEnd_IsGivenUp()
+    {
+        var server = await TestServer.SharedAsync(DatabaseKind.Sqlite);
+        var experiment = await server.CreateExperimentAsync();
+        await server.ExportAsync(experiment, OtlpExport.Root() with { Attributes = new() { ["a"] = new string('a', 1_000_000) } });
+
+        await server.PostInvalidAsync(
+            TraceCalls.Prefix + "traces/search", TraceCalls.Search([experiment], "span.attributes.a RLIKE '([ab]*a[ab]{250}){3}c'"), "takes too long");
     }
 
     [Theory]

@@ -118,6 +118,26 @@ public sealed class TraceDeletionTests
         Assert.Equal((0, 0), (await TraceRows.CountAsync(server.Database, "spans"), await TraceRows.CountAsync(server.Database, "trace_info")));
     }
 
+    /// <summary>Nor when it goes to another experiment meanwhile: it is there with all of its spans, or gone with all of them.</summary>
+    [Theory, BothDatabases]
+    public async Task Deletion_OfALargeTraceThatMoves_LeavesNothingInPart(DatabaseKind kind)
+    {
+        await using var server = await TestServer.StartAsync(kind);
+        var (from, to) = (await server.CreateExperimentAsync(), await server.CreateExperimentAsync());
+        var large = OtlpExport.Root(startMs: Old);
+        const int Spans = 25_000;
+        await server.ExportAsync(from, [large, .. Enumerable.Range(1, Spans - 1).Select(_ => OtlpExport.Child(large))]);
+
+        var deletion = server.PostAsync("traces/delete-traces", new { experiment_id = from, request_ids = new[] { large.MlflowId } });
+        while (!deletion.IsCompleted && await TraceRows.CountAsync(server.Database, "spans") == Spans)
+        {
+        }
+
+        await server.StartTraceAsync(TraceCalls.Info(to, large.MlflowId));
+        Assert.Equal(1, (int)(await deletion)["traces_deleted"]!);
+        Assert.Equal(0, await TraceRows.CountAsync(server.Database, "spans"));
+    }
+
     /// <summary>Nobody deletes an experiment for good over the API; who does so in the database takes its traces along.</summary>
     [Theory, BothDatabases]
     public async Task Experiment_DeletedForGood_TakesItsTracesAlong(DatabaseKind kind)

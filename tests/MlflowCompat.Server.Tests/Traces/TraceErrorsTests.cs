@@ -55,6 +55,7 @@ public sealed class TraceErrorsTests
     [BothDatabases("POST", V2 + "/link-prompts", """{"trace_id":"t","prompt_versions":[{"name":"p","version":"x"}]}""", 400, "INVALID_PARAMETER_VALUE", "version")]
     [BothDatabases("GET", "/ajax-api/2.0/mlflow/get-trace-artifact", null, 400, "BAD_REQUEST", "request_id")]
     [BothDatabases("GET", "/ajax-api/2.0/mlflow/get-trace-artifact?request_id=unknown", null, 404, "RESOURCE_DOES_NOT_EXIST", "unknown")]
+    [BothDatabases("GET", "/ajax-api/2.0/mlflow/get-trace-artifact?request_id=%00", null, 404, "RESOURCE_DOES_NOT_EXIST", "")]
     [BothDatabases("GET", "/ajax-api/2.0/mlflow/get-trace-artifact?request_id={T}", null, 404, "NOT_FOUND", "{T}")]
     [BothDatabases("GET", "/ajax-api/3.0/mlflow/get-trace-artifact?request_id={T}&path=x", null, 400, "INVALID_PARAMETER_VALUE", "path")]
     [BothDatabases("GET", "/ajax-api/3.0/mlflow/get-trace-artifact?request_id={T}&path=01234567-89ab-cdef-0123-456789abcdef", null, 404, "RESOURCE_DOES_NOT_EXIST", "")]
