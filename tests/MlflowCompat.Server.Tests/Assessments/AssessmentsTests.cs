@@ -133,6 +133,7 @@ public sealed class AssessmentsTests
         var made = await server.AssessAsync(trace, new
         {
             assessment_name = "n", source = new { source_type = "HUMAN", source_id = "h" }, create_time = "2025-01-01T00:00:00Z",
+            last_update_time = "2025-01-01T00:00:00Z",
             feedback = new { value = "old" }, rationale = "before", metadata = new { a = "1", b = "1" },
         });
         var id = (string)made["assessment_id"]!;
@@ -142,7 +143,8 @@ public sealed class AssessmentsTests
         Assert.Equal(("n", "new", "before"), ((string?)changed["assessment_name"], (string?)changed["feedback"]!["value"], (string?)changed["rationale"]));
         Assert.Equal(("1", "2"), ((string?)changed["metadata"]!["a"], (string?)changed["metadata"]!["b"]));
         Assert.Equal(("HUMAN", "2025-01-01T00:00:00Z"), ((string?)changed["source"]!["source_type"], (string?)changed["create_time"]));
-        Assert.NotEqual((string?)made["last_update_time"], (string?)changed["last_update_time"]);
+        Assert.Equal("2025-01-01T00:00:00Z", (string?)made["last_update_time"]);
+        Assert.NotEqual("2025-01-01T00:00:00Z", (string?)changed["last_update_time"]);
         changed = await PatchAsync(server, trace, id, given, "assessmentName,rationale,nonsense");
         Assert.Equal(("renamed", "after"), ((string?)changed["assessment_name"], (string?)changed["rationale"]));
         Assert.True(JsonNode.DeepEquals(changed, await GetAsync(server, trace, id)));
